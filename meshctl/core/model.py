@@ -1,0 +1,593 @@
+"""The values that the rest of meshctl speaks in: a release, its stages, a run, what was seen of the world.
+
+All of them are frozen.  Durations are ``timedelta``, instants are aware ``datetime`` in UTC, weights are
+percent with one digit after the point.  Nothing here does input or output or asks for the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+API_VERSION = "meshctl.dev/v1alpha1"
+RUN_ANNOTATION = "meshctl.dev/run"
+ABORTED_ANNOTATION = "meshctl.dev/aborted"
+
+FULL = 100.0
+"""The weight, in percent, of a version that serves everybody."""
+
+
+class Phase(StrEnum):
+    """Where a run stands; ``Promoted`` and ``RolledBack`` are its ends."""
+
+    PENDING = "Pending"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    HELD = "Held"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+
+    @property
+    def ended(self) -> bool:
+        return self in (Phase.PROMOTED, Phase.ROLLED_BACK)
+
+
+class Reason(StrEnum):
+    """Why a run is where it stands, for people and for scripts."""
+
+    FIRST_RELEASE = "FirstRelease"
+    EVIDENCE = "Evidence"
+    OVERRIDE = "Override"
+    REGRESSION = "Regression"
+    ABORTED = "Aborted"
+    INCONCLUSIVE = "Inconclusive"
+    SUPERSEDED = "Superseded"
+    NOT_READY = "NotReady"
+    GUARD = "Guard"
+    METRICS_OUTAGE = "MetricsOutage"
+    NOT_IN_EFFECT = "NotInEffect"
+    LOWERED_BY_OTHER = "LoweredByOther"
+    NO_TRAFFIC = "NoTraffic"
+    SHARE_MISMATCH = "ShareMismatch"
+    MANUAL_GATE = "ManualGate"
+    PAUSED_BY_USER = "PausedByUser"
+    WEIGHT_SET = "WeightSet"
+    ROLLBACK_REQUESTED = "RollbackRequested"
+
+
+class Verdict(StrEnum):
+    """The judge's word on a stage."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+
+
+class Verb(StrEnum):
+    """What a person may ask of a release."""
+
+    ABORT = "abort"
+    PROMOTE = "promote"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    ROLLBACK = "rollback"
+    SET_WEIGHT = "set-weight"
+
+
+class Gate(StrEnum):
+    """Who opens the way out of a stage: the judge or a person."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class OnInconclusive(StrEnum):
+    """What happens when a stage's longest time ends without a proof either way."""
+
+    ROLLBACK = "rollback"
+    HOLD = "hold"
+
+
+class OnMetricsOutage(StrEnum):
+    """What happens when metrics stay away for longer than ``metricsGrace``."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+
+
+class Engine(StrEnum):
+    """Which statistics decide."""
+
+    SEQUENTIAL = "sequential"
+    CLASSIC = "classic"
+
+
+class WarmUp(StrEnum):
+    """How the latency of young candidates is treated (design: statistics-2, 2.1)."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
+class Ownership(StrEnum):
+    """Who owns the mesh objects of a release."""
+
+    GENERATED = "generated"
+    DELEGATE = "delegate"
+    ADOPT = "adopt"
+
+
+# ------------------------------------------------------------------------------------ the wish
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    name: str
+    namespace: str = "default"
+    generation: int = 1
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    attempts: int
+    retry_on: str = "connect-failure,refused-stream,reset-before-request"
+    per_try_timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSpec:
+    ownership: Ownership = Ownership.GENERATED
+    hosts: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ("mesh",)
+    timeout: timedelta | None = None
+    retries: Retries | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A request whose ``header`` names a version goes to that version, whatever the weights."""
+
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a canary: a weight in percent, a gate, a least and a most duration."""
+
+    weight: float
+    gate: Gate = Gate.AUTO
+    min_duration: timedelta = timedelta(seconds=60)
+    max_duration: timedelta = timedelta(minutes=30)
+
+
+DEFAULT_STAGES = (
+    Stage(1.0),
+    Stage(10.0),
+    Stage(50.0, min_duration=timedelta(seconds=120)),
+    Stage(80.0, min_duration=timedelta(seconds=600)),
+    Stage(100.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStrategy:
+    preview: Preview | None = None
+    stages: tuple[Stage, ...] = DEFAULT_STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """Exactly one of its fields is set."""
+
+    canary: CanaryStrategy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a metric allows: ``tolerance`` and ``margin`` are ratios candidate / baseline.
+
+    Beyond ``tolerance`` evidence for an abort accrues; inside ``margin`` plus ``harm`` (extra bad share of
+    all requests) the candidate must be shown to be before it is promoted.
+    """
+
+    tolerance: float
+    margin: float
+    harm: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """An absolute guard on the candidate alone: the largest share of bad requests that is allowed."""
+
+    max_error_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisSpec:
+    engine: Engine = Engine.SEQUENTIAL
+    alpha: float = 0.01
+    errors: Tolerance = Tolerance(1.10, 1.25, 0.001)
+    latency: Tolerance = Tolerance(1.05, 1.15, 0.01)
+    slo: ServiceLevel | None = None
+    warm_up: WarmUp = WarmUp.AUTO
+    on_inconclusive: OnInconclusive = OnInconclusive.ROLLBACK
+    metrics_grace: timedelta = timedelta(minutes=5)
+    on_metrics_outage: OnMetricsOutage = OnMetricsOutage.HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSpec:
+    version: str
+    service: str
+    version_label: str = "version"
+    mesh: MeshSpec = MeshSpec()
+    strategy: Strategy = Strategy(canary=CanaryStrategy())
+    analysis: AnalysisSpec = AnalysisSpec()
+    keep_warm: timedelta = timedelta(hours=1)
+    ready_timeout: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The wish "service S runs version V"; its spec never names a weight of the moment."""
+
+    metadata: Metadata
+    spec: ReleaseSpec
+    api_version: str = API_VERSION
+    kind: str = "Release"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """How the embedded mesh finds out whether a replica may get traffic."""
+
+    path: str = "/healthz"
+    interval: timedelta = timedelta(seconds=1)
+    timeout: timedelta = timedelta(milliseconds=500)
+    failures: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadVersion:
+    command: tuple[str, ...]
+    replicas: int = 1
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    listen: str
+    versions: dict[str, WorkloadVersion]
+    readiness: Readiness = Readiness()
+    drain: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A service made of local processes, one command per version; exists only embedded."""
+
+    metadata: Metadata
+    spec: WorkloadSpec
+    api_version: str = API_VERSION
+    kind: str = "Workload"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked of a release: stored first, served by the next tick."""
+
+    id: str
+    verb: Verb
+    time: datetime
+    actor: str = "unknown"
+    reason: str = ""
+    weight: float | None = None
+    full: bool = False
+
+
+# ------------------------------------------------------------------------------------ the routes
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What the mesh is to do for one release: who serves, who is tried, and how much of it.
+
+    ``candidate_weight`` is percent; the rest goes to ``baseline``.  ``candidate`` is ``None`` when only one
+    version exists in the mesh.  ``aborted`` marks the routes as lowered for good.
+    """
+
+    baseline: str
+    candidate: str | None
+    candidate_weight: float
+    run: str
+    aborted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRouting:
+    """What the mesh was found to do.  ``weights`` maps version to percent; ``in_effect`` says that the data
+    plane has taken up exactly this revision."""
+
+    weights: dict[str, float]
+    run: str
+    aborted: bool
+    revision: str
+    in_effect: bool
+
+
+# ------------------------------------------------------------------------------------ what was seen
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyReplicas:
+    """How many replicas of a version are ready for traffic, of how many wished."""
+
+    ready: int
+    wished: int
+    message: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.wished > 0 and self.ready >= self.wished
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCounts:
+    """What one version did in a block; ``latency`` counts good requests per bucket, the last one +Inf."""
+
+    requests: int
+    bad: int
+    latency: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What both versions did between two readings of the metrics.
+
+    A block belongs to one run and one stage entry (``entry`` counts the stages entered by the run; -1 is the
+    time before the candidate's first traffic).  ``weight`` is the candidate's confirmed percent.
+    """
+
+    start: datetime
+    end: datetime
+    entry: int
+    weight: float
+    baseline: ArmCounts
+    candidate: ArmCounts
+    bounds_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer of the metrics: the new block (``None`` at the first reading after ``cursor`` was empty),
+    where to go on, and what was wrong, if anything."""
+
+    block: Block | None
+    cursor: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything a tick found out about the world before it decides.  ``None`` means *unknown*."""
+
+    live: LiveRouting | None
+    replicas: dict[str, ReadyReplicas | None]
+    metrics_problem: str | None = None
+
+
+# ------------------------------------------------------------------------------------ the judge's word
+
+
+@dataclass(frozen=True, slots=True)
+class StageTerms:
+    """What the judge must know of one stage entry (design: objects.md, "Gates").
+
+    ``entry`` counts stage entries of the run from 0.  ``beta`` is the gate's error probability, ``margin_share``
+    is w' of the harm budget; ``bake`` stages and the last one have no gate (``beta`` is ``None``).
+    ``comparable`` is false at 100 %, where only guards are left.
+    """
+
+    entry: int
+    weight: float
+    beta: float | None
+    margin_share: float
+    bake: bool
+    comparable: bool
+    max_duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTotals:
+    requests: int = 0
+    bad: int = 0
+    mean_ms: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricEvidence:
+    """Log evidence that one metric is worse than its tolerance, with the interval of the ratio
+    candidate / baseline (``None``: unbounded)."""
+
+    log: float
+    ratio: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The judge's word after the newest block, with everything that is needed to explain and to repeat it.
+
+    All evidence is in nats: the abort evidence against ``abort_threshold_log``, the gate's weakest part against
+    ``gate_threshold_log`` (``None`` where the stage has no gate).  ``remaining_s`` estimates how long until the
+    gate can pass for a candidate equal to the baseline.  ``wait`` names why the judge wants time to stand
+    still (``NoTraffic``, ``ShareMismatch``); ``step_down`` asks for the informative share in a bake.
+    """
+
+    verdict: Verdict
+    message: str
+    reasons: tuple[str, ...]
+    engine: str
+    engine_version: str
+    abort_log: float
+    abort_threshold_log: float
+    metrics: dict[str, MetricEvidence]
+    gate_log: float | None
+    gate_threshold_log: float | None
+    baseline: ArmTotals
+    candidate: ArmTotals
+    guard: bool = False
+    wait: Reason | None = None
+    step_down: bool = False
+    remaining_s: float | None = None
+
+
+# ------------------------------------------------------------------------------------ the run
+
+
+@dataclass(frozen=True, slots=True)
+class StageClock:
+    """A clock that stands while a run is paused or held: ``elapsed`` up to ``running_since``, then on."""
+
+    elapsed: timedelta = timedelta(0)
+    running_since: datetime | None = None
+
+    def at(self, now: datetime) -> timedelta:
+        if self.running_since is None:
+            return self.elapsed
+        return self.elapsed + max(now - self.running_since, timedelta(0))
+
+    def stopped(self, now: datetime) -> StageClock:
+        return StageClock(self.at(now), None)
+
+    def started(self, now: datetime) -> StageClock:
+        return self if self.running_since is not None else StageClock(self.elapsed, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt to bring one candidate through all stages."""
+
+    name: str
+    number: int
+    baseline: str | None
+    candidate: str
+    spec: ReleaseSpec
+    stages: tuple[Stage, ...]
+    phase: Phase
+    started_at: datetime
+    changed_at: datetime
+    """When ``weight`` was decided last."""
+    reason: Reason | None = None
+    message: str = ""
+    waits_for: str = ""
+    stage: int = 0
+    entries: tuple[StageTerms, ...] = ()
+    """The terms of every stage entered so far; a block names one of them."""
+    weight: float = 0.0
+    """The candidate's decided weight, percent."""
+    raised_from: float = 0.0
+    """The weight that was confirmed before ``weight`` was decided: a raise starts only from there."""
+    confirmed: float | None = None
+    """The weight that the data plane was last seen to have taken; ``None`` until the first."""
+    clock: StageClock = StageClock()
+    problem_since: datetime | None = None
+    verdict: Verdict = Verdict.UNDECIDED
+    first_traffic_at: datetime | None = None
+    ended_at: datetime | None = None
+    skip_gates: bool = False
+    gate_opened: bool = False
+    """A person opened the gate of the present stage (``promote``)."""
+    decisions: int = 0
+    head: str = ""
+    """Hash of the newest decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What became of a request."""
+
+    id: str
+    verb: Verb
+    time: datetime
+    actor: str
+    accepted: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseState:
+    """All that is stored about a release beside the wish.
+
+    ``baseline`` is the last promoted version (``None`` before the first), ``warm`` the one before it while it is
+    kept ready until ``warm_until``, ``rejected`` versions are not tried again by themselves.
+    """
+
+    baseline: str | None = None
+    warm: str | None = None
+    warm_until: datetime | None = None
+    rejected: tuple[str, ...] = ()
+    acknowledged: tuple[Acknowledgement, ...] = ()
+    run: Run | None = None
+    runs: int = 0
+    observed_generation: int = 0
+
+
+# ------------------------------------------------------------------------------------ decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    type: str
+    claimed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Which blocks a decision stands on: from, to, how many, their digest and their sums."""
+
+    start: datetime | None
+    end: datetime | None
+    blocks: int
+    digest: str
+    baseline: ArmTotals
+    candidate: ArmTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something the core decided, in words and numbers; it becomes a record, a log line, a Kubernetes Event."""
+
+    time: datetime
+    run: str
+    stage: int
+    phase_from: Phase
+    phase_to: Phase
+    reason: Reason | None
+    message: str
+    actor: Actor
+    weight_from: float
+    weight_to: float
+    confirmed: float | None
+    verdict: Verdict
+    judgement: Judgement | None = None
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a tick has to do: store ``state`` with ``events``, bring the mesh to ``routing``, have the versions in
+    ``needed`` running, come back at ``wake_at``."""
+
+    state: ReleaseState
+    events: tuple[Event, ...]
+    routing: Routing | None
+    needed: tuple[str, ...]
+    wake_at: datetime | None

@@ -1,0 +1,162 @@
+"""The outside world as the core and the use cases see it: one small Protocol per outside system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from meshctl.core.model import (
+    AnalysisSpec,
+    Block,
+    Event,
+    Judgement,
+    LiveRouting,
+    Reading,
+    ReadyReplicas,
+    Release,
+    ReleaseState,
+    Request,
+    Routing,
+    StageTerms,
+)
+
+Manifest = Mapping[str, object]
+"""A Kubernetes object as plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One release as the store holds it.  ``version`` is the token of the compare-and-swap."""
+
+    release: Release
+    state: ReleaseState
+    requests: tuple[Request, ...]
+    version: int
+    judge_state: str
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeshRecord:
+    """What a decision says about the mesh: digest of the templates, revision per object."""
+
+    templates: str = ""
+    revisions: Mapping[str, str] | None = None
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The present instant, UTC."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps releases, their state, runs, decisions and blocks.  Every write is one transaction."""
+
+    def names(self) -> Sequence[str]:
+        """All releases, by name."""
+        ...
+
+    def load(self, name: str) -> Stored:
+        """One release with its pending requests, oldest first.  Raises `Refused` when there is none."""
+        ...
+
+    def save(
+        self,
+        name: str,
+        expected_version: int,
+        state: ReleaseState,
+        *,
+        judge_state: str,
+        cursor: str,
+        events: Sequence[Event],
+        blocks: Sequence[Block],
+        served: Sequence[str],
+        mesh: MeshRecord,
+    ) -> int:
+        """Store state, judge state, cursor, new decisions and blocks, and remove served requests (ids), all or
+        nothing.  Raises `Conflict` when ``expected_version`` is not the stored one.  Returns the new version."""
+        ...
+
+    def request(self, name: str, request: Request) -> None:
+        """Add a request; never conflicts."""
+        ...
+
+
+class Mesh(Protocol):
+    """The routes of one release, as the mesh has them."""
+
+    def read(self, release: Release) -> LiveRouting | None:
+        """What is live now; ``None`` when there are no routes of this release.  Raises `Unreachable`."""
+        ...
+
+    def apply(self, release: Release, objects: Sequence[Manifest], *, fallback: Sequence[Manifest] = ()) -> str:
+        """Bring rendered objects into force and return their revision.
+
+        ``fallback`` (the objects that send everything to the baseline) is laid ready first, so that `lower` needs
+        neither template nor free disk.
+        """
+        ...
+
+    def lower(self, release: Release, run: str) -> str | None:
+        """Send everything to the baseline in one write, marked as aborted, and return the revision.
+
+        Only if the live routes still belong to ``run``; else `Conflict`.  ``None`` when no routes exist.
+        """
+        ...
+
+    def confirm(self, release: Release, revision: str, timeout_s: float) -> bool:
+        """Wait until the data plane works by ``revision``; false when it does not in time."""
+        ...
+
+
+class Workloads(Protocol):
+    """The replicas behind the versions of a release."""
+
+    def ready(self, release: Release, version: str) -> ReadyReplicas | None:
+        """How many replicas of a version may get traffic; ``None`` when that cannot be found out."""
+        ...
+
+    def ensure(self, release: Release, version: str) -> None:
+        """Have the version's replicas running; returns at once.  Raises `InvalidInput` for an unknown version."""
+        ...
+
+    def retire(self, release: Release, version: str) -> None:
+        """Drain and end the version's replicas; returns at once."""
+        ...
+
+
+class Metrics(Protocol):
+    """What the versions of a release did."""
+
+    def read(
+        self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
+    ) -> Reading:
+        """Everything since ``cursor`` as one block of stage entry ``entry`` at confirmed ``weight`` percent.  An
+        empty cursor starts anew: no block, only a cursor.  Never raises: trouble is `Reading.problem`."""
+        ...
+
+
+class Judge(Protocol):
+    """Compares the two versions.  Its state is opaque text; the empty text is the beginning."""
+
+    def fold(
+        self, state: str, analysis: AnalysisSpec, terms: StageTerms, blocks: Sequence[Block]
+    ) -> tuple[str, Judgement]:
+        """Add blocks of one stage entry and judge.  Blocks with ``entry`` -1 are the baseline's history."""
+        ...
+
+
+class Renderer(Protocol):
+    """Turns a decided routing into mesh objects by templates, and proves that they say what was decided."""
+
+    def render(self, release: Release, routing: Routing) -> Sequence[Manifest]:
+        """VirtualService and DestinationRule.  Raises `TemplateError` when a template renders anything else than
+        the decided weights, the two subsets and the two objects."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256 of the templates in use."""
+        ...

@@ -1,0 +1,21 @@
+"""What all tests share: on the build server a skipped test is a failed build."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_terminal_summary(terminalreporter):
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped and os.environ.get("MESHCTL_TESTS_MUST_RUN"):
+        terminalreporter.write_line(f"{len(skipped)} skipped test(s): not allowed here", red=True)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and os.environ.get("MESHCTL_TESTS_MUST_RUN") and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
