@@ -1,0 +1,203 @@
+"""The record of a decision: an event and what it stood on, as one JSON object, chained by hash.
+
+Each record carries the hash of the one before it in its run (``previous``, ``null`` in the first) and its own:
+SHA-256 of the record without ``hash`` as compact JSON with sorted keys.  A changed number, a lost record and a
+record at another place are found by `faults`; a cut-off end is found where the head is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from meshctl.core.model import ArmTotals, Block, Event, Inputs, Judgement, MetricEvidence, Request, Run
+from meshctl.core.packing import canonical, digest, inputs_of
+from meshctl.core.ports import MeshRecord
+
+Record = dict[str, Any]
+"""One decision as plain JSON data (``objects.md``, "ReleaseRun and its decisions")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a run's chain: how many decisions it has and the hash of the newest."""
+
+    decisions: int = 0
+    hash: str = ""
+
+
+def append(
+    head: Head, events: Sequence[Event], inputs: Inputs, judge_state: str, mesh: MeshRecord
+) -> tuple[tuple[Record, ...], Head]:
+    """The records of events of one run that were decided together, and the chain's new head."""
+    records = []
+    for event in events:
+        record = _record(event, head, inputs, judge_state, mesh)
+        records.append(record)
+        head = Head(head.decisions + 1, record["hash"])
+    return tuple(records), head
+
+
+def ended(run: Run, event: Event) -> Run:
+    """A run that the state no longer names, as its last event left it (a newer run took its place)."""
+    moved = event.weight_to != run.weight
+    return replace(
+        run,
+        phase=event.phase_to,
+        reason=event.reason,
+        message=event.message,
+        waits_for="",
+        verdict=event.verdict,
+        weight=event.weight_to,
+        changed_at=event.time if moved else run.changed_at,
+        clock=run.clock.stopped(event.time),
+        ended_at=event.time if event.phase_to.ended and run.ended_at is None else run.ended_at,
+    )
+
+
+def hash_of(record: Mapping[str, Any]) -> str:
+    """The hash that a record must carry."""
+    return digest(canonical({key: value for key, value in record.items() if key != "hash"}))
+
+
+def faults(
+    records: Sequence[Mapping[str, Any]], *, head: Head | None = None, blocks: Sequence[Block] | None = None
+) -> tuple[str, ...]:
+    """What is wrong with a run's chain of records, in words; empty when it is whole.
+
+    ``head`` finds records that are missing at the end; ``blocks`` (all of the run) are compared with the digests
+    and sums that the records name.
+    """
+    found: list[str] = []
+    previous: str | None = None
+    for number, record in enumerate(records, start=1):
+        name = f"decision {number}" + (f" of {record['run']}" if record.get("run") else "")
+        if record.get("number") != number:
+            found.append(f"{name}: carries the number {record.get('number')}, a record is missing or moved")
+        if record.get("previous") != previous:
+            found.append(f"{name}: does not follow the record before it")
+        if record.get("hash") != _hash_or_none(record):
+            found.append(f"{name}: its content does not match its hash")
+        previous = record.get("hash")
+    if head is not None and (head.decisions, head.hash or None) != (len(records), previous):
+        found.append(f"the run names {head.decisions} decisions, {len(records)} were found, or the last one differs")
+    if blocks is not None:
+        found.extend(_block_faults(records, blocks))
+    return tuple(found)
+
+
+def _hash_or_none(record: Mapping[str, Any]) -> str | None:
+    try:
+        return hash_of(record)
+    except (TypeError, ValueError):
+        return None
+
+
+def _block_faults(records: Sequence[Mapping[str, Any]], blocks: Sequence[Block]) -> list[str]:
+    """Records name the blocks since the last decision, in order; records decided together name the same ones."""
+    found: list[str] = []
+    begin = position = 0
+    for record in records:
+        named = record.get("inputs")
+        if not isinstance(named, Mapping) or not isinstance(named.get("blocks"), int):
+            found.append(f"decision {record.get('number')}: names no blocks")
+            continue
+        following = blocks[position : position + named["blocks"]]
+        if named == _inputs(inputs_of(following)):
+            begin, position = position, position + len(following)
+        elif named != _inputs(inputs_of(blocks[begin:position])):
+            found.append(f"decision {record.get('number')}: the blocks it names are not the stored ones")
+    return found
+
+
+# ------------------------------------------------------------------------------------ one record
+
+
+def _record(event: Event, head: Head, inputs: Inputs, judge_state: str, mesh: MeshRecord) -> Record:
+    record: Record = {
+        "number": head.decisions + 1,
+        "run": event.run,
+        "time": stamp(event.time),
+        "stage": event.stage,
+        "phase": {"from": event.phase_from.value, "to": event.phase_to.value},
+        "verdict": event.verdict.value,
+        "reason": event.reason.value if event.reason else None,
+        "message": event.message,
+        "actor": {"type": event.actor.type} | ({"claimed": event.actor.claimed} if event.actor.claimed else {}),
+        "weight": {"from": float(event.weight_from), "to": float(event.weight_to), "confirmed": event.confirmed},
+        "inputs": _inputs(inputs),
+        "judge": _judge(event.judgement, judge_state),
+        "mesh": {"templates": mesh.templates} | dict(mesh.revisions or {}),
+        "request": _request(event.request),
+        "previous": head.hash or None,
+    }
+    record["hash"] = hash_of(record)
+    return record
+
+
+def stamp(time: datetime) -> str:
+    """An instant as text, exact: milliseconds, or microseconds where it has them."""
+    time = time.astimezone(UTC)
+    precision = "microseconds" if time.microsecond % 1000 else "milliseconds"
+    return time.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def _inputs(inputs: Inputs) -> Record:
+    return {
+        "from": stamp(inputs.start) if inputs.start else None,
+        "to": stamp(inputs.end) if inputs.end else None,
+        "blocks": inputs.blocks,
+        "digest": inputs.digest,
+        "baseline": _sums(inputs.baseline),
+        "candidate": _sums(inputs.candidate),
+    }
+
+
+def _sums(totals: ArmTotals) -> Record:
+    return {"requests": totals.requests, "bad": totals.bad}
+
+
+def _judge(judgement: Judgement | None, judge_state: str) -> Record | None:
+    state = {"stateDigest": digest(judge_state)} if judge_state else {}
+    if judgement is None:
+        return state or None
+    return {
+        "engine": judgement.engine,
+        "version": judgement.engine_version,
+        "evidence": {"log": _number(judgement.abort_log), "threshold": _number(judgement.abort_threshold_log)},
+        "metrics": {name: _metric(evidence) for name, evidence in judgement.metrics.items()},
+        "gate": _gate(judgement),
+    } | state
+
+
+def _gate(judgement: Judgement) -> Record | None:
+    if judgement.gate_threshold_log is None:
+        return None
+    return {"log": _number(judgement.gate_log), "threshold": _number(judgement.gate_threshold_log)}
+
+
+def _metric(evidence: MetricEvidence) -> Record:
+    ratio = {"estimate": _number(evidence.ratio), "lower": _number(evidence.lower), "upper": _number(evidence.upper)}
+    if all(value is None for value in ratio.values()):
+        return {"log": _number(evidence.log)}
+    return {"log": _number(evidence.log), "ratio": ratio}
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no infinity: an unbounded number is ``null``."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _request(request: Request | None) -> Record | None:
+    if request is None:
+        return None
+    record: Record = {"id": request.id, "verb": request.verb.value, "reason": request.reason}
+    record |= {"time": stamp(request.time)}
+    if request.weight is not None:
+        record["weight"] = float(request.weight)
+    if request.full:
+        record["full"] = True
+    return record
