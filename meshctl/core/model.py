@@ -376,8 +376,14 @@ class Seen:
     """Everything a tick found out about the world before it decides.  ``None`` means *unknown*."""
 
     live: LiveRouting | None
+    """``None`` with an empty ``mesh_problem``: there are no routes of this release."""
     replicas: dict[str, ReadyReplicas | None]
-    metrics_problem: str | None = None
+    mesh_problem: str = ""
+    metrics_problem: str = ""
+    newest_block_end: datetime | None = None
+
+    def ready(self, version: str) -> ReadyReplicas | None:
+        return self.replicas.get(version)
 
 
 # ------------------------------------------------------------------------------------ the judge's word
@@ -493,16 +499,18 @@ class Run:
     """The terms of every stage entered so far; a block names one of them."""
     weight: float = 0.0
     """The candidate's decided weight, percent."""
-    raised_from: float = 0.0
-    """The weight that was confirmed before ``weight`` was decided: a raise starts only from there."""
-    confirmed: float | None = None
-    """The weight that the data plane was last seen to have taken; ``None`` until the first."""
+    confirmed: float = 0.0
+    """The weight that the data plane was last seen to have taken.  A raise to ``weight`` starts only from here."""
     clock: StageClock = StageClock()
     problem_since: datetime | None = None
+    """When the present hold began."""
+    evidence_until: datetime | None = None
+    """End of the newest block; metrics are stale when it lies too far back."""
     verdict: Verdict = Verdict.UNDECIDED
     first_traffic_at: datetime | None = None
     ended_at: datetime | None = None
-    skip_gates: bool = False
+    judgement: Judgement | None = None
+    """The judge's newest word, for people who look."""
     gate_opened: bool = False
     """A person opened the gate of the present stage (``promote``)."""
     decisions: int = 0
@@ -575,7 +583,7 @@ class Event:
     actor: Actor
     weight_from: float
     weight_to: float
-    confirmed: float | None
+    confirmed: float
     verdict: Verdict
     judgement: Judgement | None = None
     request: Request | None = None
@@ -583,11 +591,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a tick has to do: store ``state`` with ``events``, bring the mesh to ``routing``, have the versions in
-    ``needed`` running, come back at ``wake_at``."""
+    """What a tick has to do.
+
+    Store ``state`` with ``events`` and remove the requests in ``served``; bring the mesh to ``routing`` (``None``:
+    leave it alone); have the versions in ``needed`` running and no others; come back at ``wake_at``.
+    """
 
     state: ReleaseState
     events: tuple[Event, ...]
+    served: tuple[str, ...]
     routing: Routing | None
     needed: tuple[str, ...]
     wake_at: datetime | None

@@ -123,8 +123,8 @@ class Workloads(Protocol):
         """Have the version's replicas running; returns at once.  Raises `InvalidInput` for an unknown version."""
         ...
 
-    def retire(self, release: Release, version: str) -> None:
-        """Drain and end the version's replicas; returns at once."""
+    def retire(self, release: Release, keep: Sequence[str]) -> None:
+        """Drain and end the replicas of every version of the release but those in ``keep``; returns at once."""
         ...
 
 
@@ -134,18 +134,25 @@ class Metrics(Protocol):
     def read(
         self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
     ) -> Reading:
-        """Everything since ``cursor`` as one block of stage entry ``entry`` at confirmed ``weight`` percent.  An
-        empty cursor starts anew: no block, only a cursor.  Never raises: trouble is `Reading.problem`."""
+        """Everything since ``cursor`` as one block of stage entry ``entry`` at confirmed ``weight`` percent.
+
+        An empty cursor starts anew: no block, only a cursor; with ``entry`` -1 the block then is the baseline's
+        history, as far back as the source remembers.  Never raises: trouble is `Reading.problem`.
+        """
         ...
 
 
 class Judge(Protocol):
     """Compares the two versions.  Its state is opaque text; the empty text is the beginning."""
 
+    def learn(self, state: str, analysis: AnalysisSpec, blocks: Sequence[Block]) -> str:
+        """Add blocks from before the candidate's first traffic: the baseline's history, never evidence."""
+        ...
+
     def fold(
         self, state: str, analysis: AnalysisSpec, terms: StageTerms, blocks: Sequence[Block]
     ) -> tuple[str, Judgement]:
-        """Add blocks of one stage entry and judge.  Blocks with ``entry`` -1 are the baseline's history."""
+        """Add blocks of one stage entry, in order, and judge."""
         ...
 
 

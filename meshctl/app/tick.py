@@ -1,0 +1,273 @@
+"""One tick of one release: read, decide, store, act.  Nothing of a run lives outside the store.
+
+The order of effects is the heart of the safety rules: what takes traffic away goes first and waits for nobody,
+then the decision is stored with a version check, and only what was stored is raised (rules 1, 2 and 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from meshctl.core.decide import decide, weights_of
+from meshctl.core.errors import Conflict, MeshctlError, StoreError, TemplateError, Unreachable
+from meshctl.core.model import (
+    Block,
+    Decision,
+    Judgement,
+    LiveRouting,
+    Release,
+    ReleaseState,
+    Routing,
+    Run,
+    Seen,
+)
+from meshctl.core.ports import Clock, Judge, Manifest, Mesh, MeshRecord, Metrics, Renderer, Store, Stored, Workloads
+
+PASSES_MAX = 4
+"""A raise is confirmed, a lost race repeated, within the same tick; never more often than this."""
+
+CONFIRM_TIMEOUT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world, as `meshctl.wiring` joins it."""
+
+    store: Store
+    mesh: Mesh
+    workloads: Workloads
+    metrics: Metrics
+    judge: Judge
+    renderer: Renderer
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """What one tick did: its last decision (``None`` when every pass lost the race), and what went wrong."""
+
+    decision: Decision | None
+    problems: tuple[str, ...] = ()
+    events: tuple[object, ...] = field(default=())
+
+
+@dataclass(slots=True)
+class _Observation:
+    seen: Seen
+    blocks: tuple[Block, ...]
+    judgement: Judgement | None
+    judge_state: str
+    cursor: str
+
+
+def tick(ports: Ports, name: str, *, reapply: bool = False) -> TickResult:
+    """Bring one release as far as it goes now.
+
+    ``reapply`` writes the routes even where they look right (after a start of the controller: templates may have
+    changed meanwhile).  Raises `StoreError` when the store cannot be written - traffic that had to go down is
+    down by then.
+    """
+    problems: list[str] = []
+    events: list[object] = []
+    decision = None
+    for _ in range(PASSES_MAX):
+        try:
+            decision, again = _pass(ports, name, problems, reapply=reapply)
+        except Conflict:
+            decision, again = None, True
+        else:
+            events += decision.events
+        reapply = False
+        if not again:
+            break
+    return TickResult(decision, tuple(dict.fromkeys(problems)), tuple(events))
+
+
+def _pass(ports: Ports, name: str, problems: list[str], *, reapply: bool) -> tuple[Decision, bool]:
+    """Read, decide, lower, store, raise; true when another look is needed at once."""
+    stored = ports.store.load(name)
+    now = ports.clock.now()
+    found = _observe(ports, stored, problems)
+    decision = decide(stored.release, stored.state, found.seen, found.judgement, stored.requests, now)
+    run, before = decision.state.run, stored.state.run
+    if run is not None and (before is None or before.name != run.name):
+        found = replace(found, judge_state="", cursor="", blocks=())
+    lowered = _lower(ports, stored.release, decision, found.seen, before, problems)
+    _save(ports, stored, decision, found)
+    if run is None:
+        return decision, False
+    _ensure_workloads(ports, stored.release, decision, problems)
+    live = None if lowered else found.seen.live
+    force = reapply or stored.release.metadata.generation != stored.state.observed_generation
+    written = not found.seen.mesh_problem and _apply(ports, stored.release, decision, live, problems, force=force)
+    if not lowered and not written:
+        _retire_workloads(ports, stored.release, decision, found.seen)
+    fresh = before is None or before.name != run.name
+    return decision, lowered or written or fresh
+
+
+# ------------------------------------------------------------------------------------------ read
+
+
+def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
+    release, state = stored.release, stored.state
+    live, mesh_problem = _read_mesh(ports.mesh, release)
+    if mesh_problem:
+        problems.append(mesh_problem)
+    replicas = {version: ports.workloads.ready(release, version) for version in _versions(release, state)}
+    seen = Seen(live=live, replicas=replicas, mesh_problem=mesh_problem)
+    run = state.run
+    if run is None or run.phase.ended or run.baseline is None:
+        return _Observation(seen, (), None, stored.judge_state, stored.cursor)
+    entry = len(run.entries) - 1
+    reading = ports.metrics.read(release, run.baseline, run.candidate, stored.cursor, entry=entry, weight=run.confirmed)
+    if reading.problem:
+        problems.append(reading.problem)
+        seen = replace(seen, metrics_problem=reading.problem)
+    blocks = (reading.block,) if reading.block is not None and _counts(run, live) else ()
+    return _judge(ports.judge, run, seen, blocks, stored.judge_state, reading.cursor)
+
+
+def _judge(
+    judge: Judge, run: Run, seen: Seen, blocks: tuple[Block, ...], judge_state: str, cursor: str
+) -> _Observation:
+    if not blocks:
+        return _Observation(seen, (), None, judge_state, cursor)
+    analysis = run.spec.analysis
+    if not run.entries:
+        return _Observation(seen, blocks, None, judge.learn(judge_state, analysis, blocks), cursor)
+    judge_state, judgement = judge.fold(judge_state, analysis, run.entries[-1], blocks)
+    seen = replace(seen, newest_block_end=blocks[-1].end)
+    return _Observation(seen, blocks, judgement, judge_state, cursor)
+
+
+def _counts(run: Run, live: LiveRouting | None) -> bool:
+    """Whether what the metrics say belongs to the run's present stage: only while its weight is in effect."""
+    if not run.entries:
+        return True
+    if run.weight != run.confirmed:
+        return False
+    return live is None or (live.in_effect and live.weights.get(run.candidate, 0.0) == run.weight)
+
+
+def _versions(release: Release, state: ReleaseState) -> Sequence[str]:
+    versions = [state.baseline, state.warm, release.spec.version]
+    if state.run is not None:
+        versions += [state.run.candidate]
+    return [version for version in dict.fromkeys(versions) if version is not None]
+
+
+def _read_mesh(mesh: Mesh, release: Release) -> tuple[LiveRouting | None, str]:
+    try:
+        return mesh.read(release), ""
+    except Unreachable as error:
+        return None, str(error)
+
+
+# ------------------------------------------------------------------------------------------ act
+
+
+def _lower(
+    ports: Ports, release: Release, decision: Decision, seen: Seen, before: Run | None, problems: list[str]
+) -> bool:
+    """Take traffic away where the decision says less than what is live; before the store, on a full disk too."""
+    routing, live = decision.routing, seen.live
+    if routing is None or live is None or not _above(live, routing):
+        return False
+    if routing.aborted and live.run == routing.run:
+        return ports.mesh.lower(release, routing.run) is not None
+    try:
+        _write(ports, release, routing)
+    except (TemplateError, StoreError) as error:
+        problems.append(str(error))
+        return before is not None and ports.mesh.lower(release, before.name) is not None
+    return True
+
+
+def _above(live: LiveRouting, routing: Routing) -> bool:
+    """Whether any version but the serving one has more than was decided."""
+    decided = weights_of(routing)
+    return any(
+        weight > decided.get(version, 0.0) for version, weight in live.weights.items() if version != routing.baseline
+    )
+
+
+def _save(ports: Ports, stored: Stored, decision: Decision, found: _Observation) -> None:
+    run = decision.state.run
+    idle = run is None or run.phase.ended
+    if idle and decision.state == stored.state and not decision.served and not decision.events:
+        return
+    live = found.seen.live
+    ports.store.save(
+        stored.release.metadata.name,
+        stored.version,
+        decision.state,
+        judge_state=found.judge_state,
+        cursor=found.cursor,
+        events=decision.events,
+        blocks=found.blocks,
+        served=decision.served,
+        mesh=MeshRecord(ports.renderer.digest(), {} if live is None else {"routes": live.revision}),
+    )
+
+
+def _apply(
+    ports: Ports,
+    release: Release,
+    decision: Decision,
+    live: LiveRouting | None,
+    problems: list[str],
+    *,
+    force: bool,
+) -> bool:
+    """Write what was stored, if the mesh says otherwise, and wait briefly for the data plane."""
+    routing = decision.routing
+    if routing is None or (live is not None and _as_decided(live, routing) and not force):
+        return False
+    if not _ready_to_serve(ports, release, routing, live):
+        return False
+    try:
+        revision = _write(ports, release, routing)
+        return ports.mesh.confirm(release, revision, CONFIRM_TIMEOUT_S)
+    except MeshctlError as error:
+        problems.append(str(error))
+        return False
+
+
+def _ready_to_serve(ports: Ports, release: Release, routing: Routing, live: LiveRouting | None) -> bool:
+    """Routes of a service that has none yet are written only once its replicas can answer (rule 6)."""
+    if live is not None:
+        return True
+    replicas = ports.workloads.ready(release, routing.baseline)
+    return replicas is not None and replicas.ready > 0
+
+
+def _as_decided(live: LiveRouting, routing: Routing) -> bool:
+    return live.weights == weights_of(routing) and live.run == routing.run and live.aborted == routing.aborted
+
+
+def _write(ports: Ports, release: Release, routing: Routing) -> str:
+    """Render and apply, with the fallback laid ready where the candidate has traffic: all to the baseline, marked."""
+    objects = ports.renderer.render(release, routing)
+    fallback: Sequence[Manifest] = ()
+    if routing.candidate_weight > 0.0:
+        fallback = ports.renderer.render(release, replace(routing, candidate_weight=0.0, aborted=True))
+    return ports.mesh.apply(release, objects, fallback=fallback)
+
+
+def _ensure_workloads(ports: Ports, release: Release, decision: Decision, problems: list[str]) -> None:
+    for version in decision.needed:
+        try:
+            ports.workloads.ensure(release, version)
+        except MeshctlError as error:
+            problems.append(str(error))
+
+
+def _retire_workloads(ports: Ports, release: Release, decision: Decision, seen: Seen) -> None:
+    """Old replicas go only when the data plane no longer knows their version (rule 6)."""
+    routing, live = decision.routing, seen.live
+    if routing is None or live is None or not live.in_effect:
+        return
+    if set(live.weights) <= set(decision.needed):
+        ports.workloads.retire(release, decision.needed)

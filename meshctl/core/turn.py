@@ -1,0 +1,221 @@
+"""The work sheet of one decision: the state as it changes, and the events that say why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from meshctl.core.model import (
+    FULL,
+    Acknowledgement,
+    Actor,
+    Event,
+    Judgement,
+    Phase,
+    Reason,
+    Release,
+    ReleaseState,
+    Request,
+    Run,
+    Stage,
+    StageClock,
+    Verdict,
+)
+from meshctl.core.strategies import canary
+from meshctl.core.transitions import Move, after
+
+CONTROLLER = Actor("controller")
+JUDGE = Actor("judge")
+
+ACKNOWLEDGEMENTS_KEPT = 16
+
+
+class Turn:
+    """Collects the changes of one decision.  Every change of phase goes through `move`."""
+
+    def __init__(self, release: Release, state: ReleaseState, judgement: Judgement | None, now: datetime) -> None:
+        self.release = release
+        self.state = state
+        self.judgement = judgement
+        self.now = now
+        self.events: list[Event] = []
+        self.starter: Request | None = None
+        """The request that caused the next run, if a person did."""
+
+    # -------------------------------------------------------------------------------- reading
+
+    @property
+    def run(self) -> Run | None:
+        return self.state.run
+
+    @property
+    def active(self) -> Run:
+        """The run in hand; only asked for where one exists."""
+        assert self.state.run is not None
+        return self.state.run
+
+    @property
+    def stage(self) -> Stage:
+        return self.active.stages[self.active.stage]
+
+    # -------------------------------------------------------------------------------- changing
+
+    def change(self, **fields: object) -> None:
+        """Change the run without a word: clocks, confirmations, what it waits for."""
+        self.state = replace(self.state, run=replace(self.active, **fields))  # type: ignore[arg-type]
+
+    def move(
+        self,
+        move: Move,
+        reason: Reason | None,
+        message: str,
+        *,
+        actor: Actor = CONTROLLER,
+        request: Request | None = None,
+        weight: float | None = None,
+        **fields: object,
+    ) -> None:
+        """Take a move of the transition table, with its event.  A new ``weight`` needs confirmation again."""
+        before = self.active
+        phase = after(before.phase, move)
+        if weight is not None and weight != before.weight:
+            fields |= {"weight": weight, "changed_at": self.now}
+        clock = fields.get("clock", before.clock)
+        assert isinstance(clock, StageClock)
+        fields["clock"] = clock.stopped(self.now)
+        if phase is not Phase.HELD:
+            fields["problem_since"] = None
+        if phase.ended:
+            fields |= {"ended_at": self.now, "waits_for": ""}
+        verdict = fields.pop("verdict", before.verdict)
+        self.change(phase=phase, reason=reason, message=message, verdict=verdict, **fields)
+        self._tell(before, message, actor, request)
+
+    def note(self, message: str, *, actor: Actor = CONTROLLER, request: Request | None = None) -> None:
+        """An event that leaves the phase as it is."""
+        self._tell(self.active, message, actor, request)
+
+    def take_back(
+        self,
+        move: Move,
+        reason: Reason,
+        message: str,
+        *,
+        actor: Actor = CONTROLLER,
+        request: Request | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        """End the run with the candidate at 0; unless superseded, its version is not tried again by itself."""
+        candidate = self.active.candidate
+        self.move(
+            move,
+            reason,
+            message,
+            actor=actor,
+            request=request,
+            weight=0.0,
+            verdict=verdict or self.active.verdict,
+        )
+        if reason is not Reason.SUPERSEDED and candidate not in self.state.rejected:
+            self.state = replace(self.state, rejected=(*self.state.rejected, candidate))
+
+    def enter_stage(
+        self,
+        move: Move,
+        index: int,
+        reason: Reason | None,
+        message: str,
+        *,
+        actor: Actor = CONTROLLER,
+        request: Request | None = None,
+        stages: tuple[Stage, ...] | None = None,
+    ) -> None:
+        """Begin ``stages[index]``: a new entry for the judge, a clock at zero, the stage's weight decided."""
+        run = self.active
+        stages = stages or run.stages
+        terms = canary.terms_of(stages, index, len(run.entries))
+        self.move(
+            move,
+            reason,
+            message,
+            actor=actor,
+            request=request,
+            weight=stages[index].weight,
+            stages=stages,
+            stage=index,
+            entries=(*run.entries, terms),
+            clock=StageClock(),
+            gate_opened=False,
+            verdict=Verdict.UNDECIDED,
+        )
+
+    def promote(self, move: Move, reason: Reason, message: str, *, actor: Actor = CONTROLLER) -> None:
+        """The candidate becomes the baseline; the old version stays warm for ``keepWarm``."""
+        run = self.active
+        self.move(move, reason, message, actor=actor, weight=FULL, verdict=Verdict.PASS)
+        old = run.baseline
+        self.state = replace(
+            self.state,
+            baseline=run.candidate,
+            warm=old,
+            warm_until=None if old is None else self.now + run.spec.keep_warm,
+        )
+
+    def start_run(self) -> None:
+        """A new run of the wished version, from the beginning."""
+        spec, number = self.release.spec, self.state.runs + 1
+        strategy = spec.strategy.canary
+        assert strategy is not None
+        baseline = self.state.baseline
+        run = Run(
+            name=f"{self.release.metadata.name}-{number}",
+            number=number,
+            baseline=baseline,
+            candidate=spec.version,
+            spec=spec,
+            stages=canary.stages_of(strategy),
+            phase=Phase.PENDING,
+            started_at=self.now,
+            changed_at=self.now,
+            waits_for=f"replicas of {spec.version} to be ready",
+        )
+        self.state = replace(self.state, run=run, runs=number, warm=None, warm_until=None)
+        request = self.starter
+        actor = CONTROLLER if request is None else Actor("user", request.actor)
+        place = "the first version" if baseline is None else f"to follow {baseline}"
+        self._tell(run, f"run {run.name} begins: {spec.version}, {place}", actor, request)
+
+    def observe_generation(self) -> None:
+        generation = self.release.metadata.generation
+        if self.state.observed_generation != generation:
+            self.state = replace(self.state, observed_generation=generation)
+
+    def expire_warm(self) -> None:
+        if self.state.warm_until is not None and self.now >= self.state.warm_until:
+            self.state = replace(self.state, warm=None, warm_until=None)
+
+    def acknowledge(self, request: Request, accepted: bool, message: str) -> None:
+        word = Acknowledgement(request.id, request.verb, self.now, request.actor, accepted, message)
+        kept = (*self.state.acknowledged, word)[-ACKNOWLEDGEMENTS_KEPT:]
+        self.state = replace(self.state, acknowledged=kept)
+
+    def _tell(self, before: Run, message: str, actor: Actor, request: Request | None) -> None:
+        run = self.active
+        self.events.append(
+            Event(
+                time=self.now,
+                run=run.name,
+                stage=run.stage,
+                phase_from=before.phase,
+                phase_to=run.phase,
+                reason=run.reason,
+                message=message,
+                actor=actor,
+                weight_from=before.weight,
+                weight_to=run.weight,
+                confirmed=before.confirmed,
+                verdict=run.verdict,
+                judgement=self.judgement,
+                request=request,
+            )
+        )
