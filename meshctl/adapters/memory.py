@@ -162,7 +162,7 @@ class FakeMetrics:
         self._rps = rps
         self._behaviours: dict[str, Behaviour] = {}
         self._counters: dict[tuple[str, str], _Counters] = {}
-        self._counted_to = clock.now()
+        self._began = self._counted_to = clock.now()
         mesh.before_change.append(self.count)
 
     def behave(self, version: str, behaviour: Behaviour) -> None:
@@ -195,12 +195,20 @@ class FakeMetrics:
         following = json.dumps({"time": now.isoformat(), "versions": [baseline, candidate], "totals": totals})
         before = json.loads(cursor) if cursor else None
         if before is None or before["versions"] != [baseline, candidate]:
-            return Reading(None, following)
+            return Reading(self._history(totals[0], now) if entry < 0 else None, following)
         start = datetime.fromisoformat(before["time"])
         if start >= now:
             return Reading(None, cursor)
         arms = [_difference(*pair) for pair in zip(totals, before["totals"], strict=True)]
         return Reading(Block(start, now, entry, weight, arms[0], arms[1], BOUNDS_MS), following)
+
+    def _history(self, baseline: list[int], now: datetime) -> Block | None:
+        """What the baseline did since the world began."""
+        if not baseline[0]:
+            return None
+        nothing = [0] * len(baseline)
+        arms = _difference(baseline, nothing), _difference(nothing, nothing)
+        return Block(self._began, now, -1, 0.0, *arms, BOUNDS_MS)
 
     def _whole(self, release: Release, version: str) -> list[int]:
         return self._counters.get((release.metadata.name, version), _Counters()).whole()

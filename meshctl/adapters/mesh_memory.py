@@ -19,7 +19,7 @@ class _Routes:
     run: str
     aborted: bool
     revision: str
-    fallback: dict[str, float] | None = None
+    fallback: dict[str, float]
 
 
 class FakeMesh:
@@ -50,7 +50,8 @@ class FakeMesh:
     def apply(self, release: Release, objects: Sequence[Manifest], *, fallback: Sequence[Manifest] = ()) -> str:
         self._reach(release)
         weights, annotations = routes_of(release, objects)
-        spare = routes_of(release, fallback)[0] if fallback else None
+        spare = routes_of(release, fallback)[0] if fallback else weights
+        assert sum(weight > 0 for weight in spare.values()) == 1, "what two versions serve is applied with a fallback"
         return self._write(
             release.metadata.name,
             _Routes(
@@ -70,10 +71,7 @@ class FakeMesh:
             return None
         if routes.run != run:
             raise Conflict(f"the routes of {name!r} belong to run {routes.run!r} by now, not to {run!r}")
-        serving = sum(weight > 0 for weight in routes.weights.values())
-        assert routes.fallback is not None or serving == 1, "a route with two versions is applied with its fallback"
-        weights = routes.weights if routes.fallback is None else routes.fallback
-        lowered = replace(routes, weights=weights, aborted=True, revision=self._next_revision())
+        lowered = replace(routes, weights=routes.fallback, aborted=True, revision=self._next_revision())
         return self._write(name, lowered)
 
     def confirm(self, release: Release, revision: str, timeout_s: float) -> bool:

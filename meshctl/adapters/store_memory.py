@@ -210,6 +210,7 @@ def _record(
     if owner is not None and owner.name in runs:
         runs[owner.name].blocks.extend(pack(block) for block in blocks)
     for name in dict.fromkeys(event.run for event in events):
+        assert name in runs, "an event names a run of its release"
         kept, of_run = runs[name], [event for event in events if event.run == name]
         inputs = inputs_of([unpack(text) for text in kept.blocks[kept.sealed :]])
         records, kept.head = append(kept.head, of_run, inputs, judge_state, mesh)

@@ -513,9 +513,6 @@ class Run:
     """The judge's newest word, for people who look."""
     gate_opened: bool = False
     """A person opened the gate of the present stage (``promote``)."""
-    decisions: int = 0
-    head: str = ""
-    """Hash of the newest decision."""
 
 
 @dataclass(frozen=True, slots=True)
