@@ -100,9 +100,12 @@ class MemoryStore:
             return row.version
 
     def request(self, name: str, request: Request) -> None:
-        with self._writing():
-            row = self._row(name)
-            row.requests.setdefault(request.id, printable(request))
+        with self._lock:
+            with self._reading():
+                if request.id in self._row(name).requests:
+                    return
+            with self._writing():
+                self._row(name).requests[request.id] = printable(request)
 
     # -------------------------------------------------------------------------------- wishes
 
@@ -212,7 +215,7 @@ def _record(
     for name in dict.fromkeys(event.run for event in events):
         assert name in runs, "an event names a run of its release"
         kept, of_run = runs[name], [event for event in events if event.run == name]
-        inputs = inputs_of([unpack(text) for text in kept.blocks[kept.sealed :]])
+        inputs = inputs_of(kept.blocks[kept.sealed :])
         records, kept.head = append(kept.head, of_run, inputs, judge_state, mesh)
         kept.decisions.extend(canonical(record) for record in records)
         kept.sealed = len(kept.blocks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from meshctl.core.model import ArmCounts, ArmTotals, Block, Inputs
@@ -60,21 +60,14 @@ def unpack(text: str) -> Block:
         raise ValueError(f"not a packed block: {text[:80]!r}") from error
 
 
-def inputs_of(blocks: Sequence[Block]) -> Inputs:
-    """From, to, how many, their digest and their sums."""
-    return Inputs(
-        start=blocks[0].start if blocks else None,
-        end=blocks[-1].end if blocks else None,
-        blocks=len(blocks),
-        digest=digest("\n".join(pack(block) for block in blocks)),
-        baseline=_totals(block.baseline for block in blocks),
-        candidate=_totals(block.candidate for block in blocks),
-    )
-
-
-def _totals(arms: Iterable[ArmCounts]) -> ArmTotals:
-    requests = bad = 0
-    for arm in arms:
-        requests += arm.requests
-        bad += arm.bad
-    return ArmTotals(requests=requests, bad=bad)
+def inputs_of(lines: Sequence[str]) -> Inputs:
+    """What packed blocks add up to: from, to, how many, their digest and their sums."""
+    start = unpack(lines[0]).start if lines else None
+    end = unpack(lines[-1]).end if lines else None
+    sums = [0, 0, 0, 0]
+    for line in lines:
+        _, _, _, _, baseline, candidate, _ = json.loads(line)
+        for index, count in enumerate((*baseline[:2], *candidate[:2])):
+            sums[index] += count
+    arms = ArmTotals(requests=sums[0], bad=sums[1]), ArmTotals(requests=sums[2], bad=sums[3])
+    return Inputs(start, end, len(lines), digest("\n".join(lines)), *arms)

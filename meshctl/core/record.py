@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from meshctl.core.model import ArmTotals, Block, Event, Inputs, Judgement, MetricEvidence, Request, Run
-from meshctl.core.packing import canonical, digest, inputs_of
+from meshctl.core.packing import canonical, digest, inputs_of, pack
 from meshctl.core.ports import MeshRecord
 
 Record = dict[str, Any]
@@ -100,16 +100,17 @@ def _hash_or_none(record: Mapping[str, Any]) -> str | None:
 def _block_faults(records: Sequence[Mapping[str, Any]], blocks: Sequence[Block]) -> list[str]:
     """Records name the blocks since the last decision, in order; records decided together name the same ones."""
     found: list[str] = []
+    lines = [pack(block) for block in blocks]
     begin = position = 0
     for record in records:
         named = record.get("inputs")
         if not isinstance(named, Mapping) or not isinstance(named.get("blocks"), int):
             found.append(f"decision {record.get('number')}: names no blocks")
             continue
-        following = blocks[position : position + named["blocks"]]
+        following = lines[position : position + named["blocks"]]
         if named == _inputs(inputs_of(following)):
             begin, position = position, position + len(following)
-        elif named != _inputs(inputs_of(blocks[begin:position])):
+        elif named != _inputs(inputs_of(lines[begin:position])):
             found.append(f"decision {record.get('number')}: the blocks it names are not the stored ones")
     return found
 
