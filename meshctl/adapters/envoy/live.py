@@ -1,0 +1,52 @@
+"""Reading a route file back: the routes that Envoy follows are the truth about weights, run and abort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meshctl.adapters.envoy.files import read_json
+from meshctl.adapters.envoy.routes import SHARED
+from meshctl.core.errors import MeshctlError
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRoutes:
+    """What a route file says.  ``weights`` maps version to permille, taken from the route itself."""
+
+    revision: str
+    run: str
+    aborted: bool
+    weights: dict[str, int]
+    digest: str
+
+    @property
+    def count(self) -> int:
+        """How many revisions of this service's routes there have been."""
+        head = self.revision.partition("-")[0]
+        return int(head) if head.isdigit() else 0
+
+
+def read_routes(path: Path) -> LiveRoutes | None:
+    """The routes at ``path``; ``None`` when there are none.  Raises `MeshctlError` when they are not ours."""
+    try:
+        found = read_json(path)
+        return None if found is None else _parse(found)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, StopIteration) as error:
+        raise MeshctlError(
+            f"read the live routes {path}: not a route file of meshctl ({type(error).__name__}: {error})",
+            hint="Somebody else wrote it. Move it away; the next apply writes it anew.",
+        ) from error
+
+
+def _parse(found: Any) -> LiveRoutes:
+    host = found["resources"][0]["virtual_hosts"][0]
+    about = host["metadata"]["filter_metadata"]["meshctl"]
+    versions = about["versions"]
+    shared = next(
+        route for route in host["routes"] if route["metadata"]["filter_metadata"]["meshctl"]["traffic"] == SHARED
+    )
+    split = {entry["name"]: entry["weight"] for entry in shared["route"]["weighted_clusters"]["clusters"]}
+    weights = {version: int(split.get(cluster, 0)) for cluster, version in versions.items()}
+    return LiveRoutes(found["version_info"], about["run"], bool(about["aborted"]), weights, about["digest"])

@@ -1,0 +1,223 @@
+"""The one Envoy of a folder: started or adopted, watched, told on which ports users come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from meshctl.adapters.envoy.admin import Admin
+from meshctl.adapters.envoy.binary import find_envoy
+from meshctl.adapters.envoy.bootstrap import bootstrap, discovery, listener
+from meshctl.adapters.envoy.files import last_lines, read_json, wait_until, write_json
+from meshctl.adapters.envoy.layout import Layout
+from meshctl.adapters.envoy.live import read_routes
+from meshctl.adapters.envoy.pools import Pools
+from meshctl.adapters.envoy.ports import can_listen, free_port
+from meshctl.adapters.supervision import Process, ProcessTable, alive, command_digest, end, exit_status
+from meshctl.core.errors import InvalidInput, MeshctlError, WorkloadError
+from meshctl.core.model import Workload
+
+KEY = "envoy"
+START_S = 15.0
+OPEN_S = 5.0
+_BACKOFF = (timedelta(seconds=0.5), timedelta(seconds=10))
+
+
+class EnvoyServer:
+    """Envoy for the folder ``base`` and its workloads.  ``binary`` is the user's ``--envoy FILE``.
+
+    Creating one starts nothing.  `pools` and `admin` are for `EnvoyMesh`, `EnvoyMetrics` and `LocalWorkloads`.
+    """
+
+    def __init__(self, base: Path, workloads: Sequence[Workload], *, binary: Path | None = None) -> None:
+        self.layout = Layout(base)
+        self.workloads = {workload.metadata.name: workload for workload in workloads}
+        self.admin = Admin(self.layout.admin_socket())
+        self.pools = Pools(self.layout, self.workloads, self.admin)
+        self._table = ProcessTable(base)
+        self._binary = binary
+        self._again_at: datetime | None = None
+        self._wait = _BACKOFF[0]
+
+    def start(self) -> bool:
+        """Adopt the Envoy that runs for this folder, or start one and wait until it works; says if it was adopted.
+
+        Raises `InvalidInput` when there is no Envoy or a port is taken, `WorkloadError` when Envoy does not start.
+        """
+        known = self._table.get(KEY)
+        argv = self._argv(find_envoy(self._binary))
+        config = bootstrap(self.layout, self.admin.path)
+        fits = (
+            known is not None
+            and known.digest == command_digest(argv, {})
+            and read_json(self.layout.bootstrap) == config
+        )
+        if known is not None and fits and alive(known) and wait_until(self.admin.live, OPEN_S):
+            self.pools.write()
+            self._write_listeners(self._open_now())
+            return True
+        if known is not None and alive(known):
+            end([known], 2.0)
+        write_json(self.layout.bootstrap, config)
+        self._launch(argv)
+        return False
+
+    def stop(self) -> None:
+        """End Envoy.  The routes stay where they are, for the record and for the next start."""
+        known = self._table.get(KEY)
+        if known is not None:
+            end([known], 2.0)
+            self._table.forget(KEY)
+        self.admin.path.unlink(missing_ok=True)
+
+    def supervise(self, now: datetime) -> str:
+        """One look, to be taken every tick: start Envoy again when it is gone, open what can be opened.
+
+        Returns what is wrong, empty when nothing is; never raises.
+        """
+        known = self._table.get(KEY)
+        try:
+            if known is None or not self.running():
+                if self._again_at is not None and now < self._again_at:
+                    return "Envoy is down and will be started again shortly"
+                self._wait = min(self._wait * 2, _BACKOFF[1])
+                self._again_at = now + self._wait
+                self.start()
+            elif self._again_at is not None and now > self._again_at + _BACKOFF[1]:
+                self._again_at, self._wait = None, _BACKOFF[0]
+            self.reopen()
+        except (MeshctlError, OSError) as error:
+            return str(error)
+        return ""
+
+    def running(self) -> bool:
+        """Whether the recorded Envoy is alive."""
+        known = self._table.get(KEY)
+        if known is None:
+            return False
+        exit_status(known)
+        return alive(known)
+
+    @property
+    def identity(self) -> str:
+        """Changes with every Envoy: counters of two identities cannot be subtracted."""
+        known = self._table.get(KEY)
+        return known.identity if known else ""
+
+    def listen(self, service: str) -> str:
+        """``HOST:PORT`` where users reach a service; chosen at the first call where the workload says ``:0``."""
+        wished = self.workloads[service].spec.listen
+        host, _, port = wished.rpartition(":")
+        host = host.strip("[]") or "127.0.0.1"
+        if not port.isdigit() or not 0 <= int(port) <= 65535:
+            raise InvalidInput(f"Workload/{service}: spec.listen: expected HOST:PORT, found {wished!r}")
+        if int(port):
+            return f"{host}:{int(port)}"
+        known = read_json(self.layout.endpoints_of_users) or {}
+        if not str(known.get(service, "")).startswith(f"{host}:"):
+            taken = frozenset(int(str(entry).rpartition(":")[2]) for entry in known.values())
+            known[service] = f"{host}:{free_port(host=host, taken=taken)}"
+            write_json(self.layout.endpoints_of_users, known)
+        return str(known[service])
+
+    def open(self, service: str) -> None:
+        """Let users in; the service must have routes.  Returns when Envoy accepts connections.
+
+        Raises `InvalidInput` when the port cannot be had, `Unreachable` when Envoy does not answer.
+        """
+        present = self._open_now()
+        if service in present and service in self.admin.listeners():
+            return
+        address = self.listen(service)
+        self._write_listeners({*present, service})
+
+        def settled() -> bool:
+            return service in self.admin.listeners() or bool(self.admin.refused_listener(service))
+
+        wait_until(settled, OPEN_S)
+        if service not in self.admin.listeners():
+            details = self.admin.refused_listener(service) or last_lines(self.layout.log(KEY))
+            raise InvalidInput(
+                f"Workload/{service}: Envoy cannot listen on {address}: {details}",
+                hint="End the process that holds the port, or name another one (port 0 takes a free one).",
+            )
+        known = read_json(self.layout.endpoints_of_users) or {}
+        if known.get(service) != address:
+            write_json(self.layout.endpoints_of_users, known | {service: address})
+
+    def reopen(self) -> None:
+        """Open every service that has routes and a healthy replica wherever they lead, and is not open."""
+        present = self._open_now()
+        for service in self.workloads:
+            if service in present or not self.layout.routes(service).exists():
+                continue
+            if all(self.pools.healthy(service, version) for version in self._serving(service)):
+                self.open(service)
+
+    def _serving(self, service: str) -> list[str]:
+        found = read_routes(self.layout.routes(service))
+        return [version for version, weight in found.weights.items() if weight] if found else []
+
+    def _open_now(self) -> set[str]:
+        found = read_json(self.layout.listeners) or {}
+        return {entry["name"] for entry in found.get("resources", ())} & set(self.workloads)
+
+    def _write_listeners(self, services: Iterable[str]) -> None:
+        resources = []
+        for service in sorted(services):
+            host, _, port = self.listen(service).rpartition(":")
+            resources.append(listener(service, host, int(port), self.layout))
+        content = discovery(f"{len(resources)}", resources)
+        known = read_json(self.layout.listeners) or {}
+        if known.get("resources") != resources:
+            write_json(self.layout.listeners, content)
+
+    def _argv(self, program: Path) -> list[str]:
+        return [
+            str(program),
+            *("--config-path", str(self.layout.bootstrap)),
+            *("--concurrency", "1"),
+            *("--log-level", "warning"),
+            "--disable-hot-restart",
+        ]
+
+    def _launch(self, argv: Sequence[str]) -> None:
+        self._check_ports()
+        # A fresh Envoy has no open port: users come in when there are routes and healthy replicas behind them.
+        write_json(self.layout.listeners, discovery("0", ()))
+        self.pools.write()
+        process = self._table.spawn(KEY, argv, {}, self.layout.log(KEY), notes={})
+        status: int | None = None
+
+        def settled() -> bool:
+            nonlocal status
+            status = exit_status(process)
+            return status is not None or self.admin.live()
+
+        if not wait_until(settled, START_S, every_s=0.01) or status is not None:
+            self._give_up(process, argv[0], status)
+
+    def _give_up(self, process: Process, program: str, status: int | None) -> None:
+        found = f"did not become ready within {START_S:g} s" if status is None else f"ended with status {status}"
+        end([process], 1.0)
+        self._table.forget(KEY)
+        raise WorkloadError(
+            f"started Envoy ({program}): it {found}; its last words:\n{last_lines(self.layout.log(KEY))}",
+            hint=f"The whole log is {self.layout.log(KEY)}.",
+        )
+
+    def _check_ports(self) -> None:
+        for service in self.workloads:
+            host, _, port = self.listen(service).rpartition(":")
+            if can_listen(int(port), host):
+                continue
+            if self.workloads[service].spec.listen.endswith(":0"):
+                known = read_json(self.layout.endpoints_of_users) or {}
+                known.pop(service, None)
+                write_json(self.layout.endpoints_of_users, known)
+                continue
+            raise InvalidInput(
+                f"Workload/{service}: spec.listen: {host}:{port} is in use by another process",
+                hint="End that process, or name another port (port 0 takes a free one).",
+            )
