@@ -28,8 +28,8 @@ def noninferiority_test(
 
     A score test: distance from the margin over its standard error at the null's most likely point, found by
     bisection (design notes ``statistics.md`` section 6), with half a request of the coarser arm as continuity
-    correction against the candidate.  Approximate: by enumeration over tables of 30 to 10,000 requests its error at the margin
-    is at most beta for beta >= .05, and far below it where few bad requests are to be expected.
+    correction against the candidate.  Approximate: by enumeration over tables of 30 to 10,000 requests its error at
+    the margin is at most beta for beta >= .05, and far below it where few bad requests are to be expected.
     No requests in one arm, or a margin of a share of one or more, prove nothing: p = 1.
 
     Raises `InvalidSample` unless ratio > 0, harm >= 0 and 0 <= bad <= requests.
