@@ -8,6 +8,7 @@ from typing import Any
 
 from meshctl.core.errors import Conflict, InvalidInput, Unreachable
 from meshctl.core.model import ABORTED_ANNOTATION, FULL, RUN_ANNOTATION, LiveRouting, Release, Routing
+from meshctl.core.names import subset_name
 from meshctl.core.ports import Manifest
 
 WEIGHT_TOTAL = 1000
@@ -144,8 +145,8 @@ class FakeRenderer:
         annotations = {RUN_ANNOTATION: routing.run} | ({ABORTED_ANNOTATION: routing.run} if routing.aborted else {})
         metadata = {"name": release.spec.service, "annotations": annotations}
         host = release.spec.service
-        route = [{"destination": {"host": host, "subset": _slug(v)}, "weight": w} for v, w in shares.items()]
-        subsets = [{"name": _slug(v), "labels": {release.spec.version_label: v}} for v in shares]
+        route = [{"destination": {"host": host, "subset": subset_name(v)}, "weight": w} for v, w in shares.items()]
+        subsets = [{"name": subset_name(v), "labels": {release.spec.version_label: v}} for v in shares]
         rule = {"host": host, "subsets": subsets}
         service = {"hosts": [host], "http": [{"route": route}]}
         return [
@@ -155,7 +156,3 @@ class FakeRenderer:
 
     def digest(self) -> str:
         return "sha256:none"
-
-
-def _slug(version: str) -> str:
-    return "v" + version.replace(".", "-").lower()

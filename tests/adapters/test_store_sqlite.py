@@ -241,6 +241,31 @@ def test_processes_that_begin_and_write_at_the_same_time_lose_nothing(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["state.db"]
 
 
+def _save_for_ever(folder):
+    with closing(SqliteStore(Path(folder))) as store:
+        version = store.load("shop").version
+        for second in range(10**9):
+            version = save(
+                store, version, ReleaseState(run=run(), runs=second), blocks=[block(second)], events=[event()]
+            )
+
+
+def test_a_writer_that_is_killed_leaves_whole_saves_only(tmp_path, store):
+    writer = multiprocessing.get_context("spawn").Process(target=_save_for_ever, args=(str(tmp_path),))
+    begin = store.revision()
+    writer.start()
+    while store.revision() < begin + 30:
+        assert writer.is_alive()
+    writer.kill()
+    writer.join()
+    with closing(SqliteStore(tmp_path)) as after:
+        runs = after.load("shop").state.runs
+        records, blocks = after.decisions("shop-1"), after.blocks("shop-1")
+        assert (len(records), len(blocks)) == (runs + 1, runs + 1)
+        assert faults(records, head=after.runs("shop")[0].head, blocks=blocks) == ()
+        save(after, after.load("shop").version)
+
+
 def test_threads_share_one_store(store):
     def ask(number):
         for index in range(20):
