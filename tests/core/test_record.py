@@ -94,6 +94,11 @@ def test_a_persons_decision_names_who_what_and_why():
     assert record["mesh"] == {"templates": ""}
 
 
+def test_a_plain_request_names_neither_weight_nor_full():
+    (record,), _ = append(Head(), [event(request=request())], inputs_of([]), "", MESH)
+    assert list(record["request"]) == ["id", "verb", "reason", "time"]
+
+
 def test_without_a_judgement_the_judges_state_is_still_named():
     (record,), _ = append(Head(), [event(judgement=None)], inputs_of([]), "state", MESH)
     assert list(record["judge"]) == ["stateDigest"]
