@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Protocol
 from meshctl.adapters.envoy.files import last_lines
 from meshctl.adapters.envoy.ports import LOOPBACK, free_port
 from meshctl.adapters.supervision import Process, ProcessTable, alive, command_digest, end, exit_status, send
-from meshctl.core.errors import InvalidInput, Unreachable, WorkloadError
+from meshctl.core.errors import InvalidInput, MeshctlError, Unreachable
 from meshctl.core.model import ReadyReplicas, Release, Workload, WorkloadVersion
 from meshctl.core.names import subset_name
 
@@ -80,7 +80,12 @@ class LocalWorkloads:
         self._table = ProcessTable(base)
         self._replicas: dict[str, _Replica] = {}
         self._ports: dict[str, int] = {}
+        self._changed: set[tuple[str, str]] = set()
         self._adopted = False
+
+    def wish(self, workloads: Sequence[Workload]) -> None:
+        """Go by these workloads from now on; `ensure` and `retire` act on them."""
+        self._workloads = {workload.metadata.name: workload for workload in workloads}
 
     def adopt(self) -> list[str]:
         """Take over the replicas that still run and still are what the workloads wish; drain the others.
@@ -106,7 +111,10 @@ class LocalWorkloads:
             found.retiring = bool(notes.get("retiring")) or wished is None or wished[:8] != found.digest
             self._replicas[key] = found
             taken.append(key)
-        self._publish({(found.service, found.version) for found in self._replicas.values()})
+        for service, workload in self._workloads.items():
+            self._changed |= {(service, version) for version in workload.spec.versions}
+        self._changed |= {(found.service, found.version) for found in self._replicas.values()}
+        self._publish()
         return taken
 
     def ready(self, release: Release, version: str) -> ReadyReplicas | None:
@@ -138,32 +146,43 @@ class LocalWorkloads:
         for found in self._of(service, version):
             if found.number >= spec.replicas and not found.retiring:
                 self._retire_one(found)
-        self._publish({(service, version)})
+        self._changed.add((service, version))
+        self._publish()
 
-    def retire(self, release: Release, version: str) -> None:
-        """Take the version's replicas out of the endpoints; they are ended after the workload's ``drain``."""
+    def retire(self, release: Release, keep: Sequence[str]) -> None:
+        """Take the replicas of all versions but ``keep`` out of the endpoints; each is ended after ``drain``."""
         self._adopt_once()
-        for found in self._of(release.spec.service, version):
-            self._retire_one(found)
-        self._publish({(release.spec.service, version)})
+        service = release.spec.service
+        for found in self._replicas.values():
+            if found.service == service and found.version not in keep and not found.retiring:
+                self._changed.add((service, found.version))
+                self._retire_one(found)
+        self._publish()
 
-    def supervise(self, now: datetime) -> None:
-        """One look at all replicas: notice the dead, start them again when their time has come, go on with
-        draining.  Returns at once."""
-        self._adopt_once()
-        changed = set()
-        for key, found in list(self._replicas.items()):
-            before = found.serves
-            self._look(found, now)
-            if found.retiring:
-                self._drain(key, found, now)
-            elif found.process is None and (found.again_at is None or now >= found.again_at):
-                self._start(found, now)
-            elif found.process is not None:
-                self._cap(found)
-            if found.serves != before:
-                changed.add((found.service, found.version))
-        self._publish(changed)
+    def supervise(self, now: datetime) -> str:
+        """One look at all replicas, to be taken every tick: notice the dead, start them again when their time has
+        come, go on with draining.  Returns at once, with what went wrong on our side; never raises."""
+        problems = []
+        try:
+            self._adopt_once()
+            for key, found in list(self._replicas.items()):
+                before = found.serves
+                self._look(found, now)
+                if found.retiring:
+                    self._drain(key, found, now)
+                elif found.process is None and (found.again_at is None or now >= found.again_at):
+                    self._start(found, now)
+                elif found.process is not None:
+                    self._cap(found)
+                if found.serves != before:
+                    self._changed.add((found.service, found.version))
+        except (MeshctlError, OSError) as error:
+            problems.append(str(error))
+        try:
+            self._publish()
+        except (MeshctlError, OSError) as error:
+            problems.append(str(error))
+        return "; ".join(problems)
 
     def stop_all(self) -> None:
         """End every replica, all at once: SIGTERM, then SIGKILL after the longest ``drain``.  Blocks."""
@@ -171,11 +190,11 @@ class LocalWorkloads:
         running = [found.process for found in self._replicas.values() if found.process is not None]
         drains = [workload.spec.drain.total_seconds() for workload in self._workloads.values()]
         end(running, max(drains, default=5.0))
-        changed = {(found.service, found.version) for found in self._replicas.values()}
+        self._changed |= {(found.service, found.version) for found in self._replicas.values()}
         for key in self._replicas:
             self._table.forget(key)
         self._replicas.clear()
-        self._publish(changed)
+        self._publish()
 
     def pids(self, service: str, version: str) -> list[int]:
         """The processes that serve a version now, by replica number."""
@@ -258,7 +277,7 @@ class LocalWorkloads:
                 "port": found.port,
             }
             found.process = self._table.spawn(found.key, spec.command, env, self._log(found), notes=notes)
-        except (WorkloadError, OSError) as error:
+        except (MeshctlError, OSError) as error:
             found.message = f"replica {found.number} of {found.version} cannot be started: {error}"
             found.failures += 1
             if now is not None:
@@ -279,13 +298,14 @@ class LocalWorkloads:
         send(found.process, signal.SIGKILL if found.terminated else signal.SIGTERM)
         found.terminated, found.next_signal_at = True, now + drain
 
-    def _publish(self, changed: Iterable[tuple[str, str]]) -> None:
-        for service, version in sorted(changed):
+    def _publish(self) -> None:
+        """Tell the mesh about versions whose serving replicas changed; what fails is told at the next look."""
+        for service, version in sorted(self._changed):
             if service in self._workloads:
-                serving = sorted(
-                    (found for found in self._of(service, version) if found.serves), key=lambda found: found.number
-                )
+                serving = [found for found in self._of(service, version) if found.serves]
+                serving.sort(key=lambda found: found.number)
                 self._endpoints.publish(service, version, [found.port for found in serving if found.port])
+            self._changed.discard((service, version))
 
     def _log(self, found: _Replica) -> Path:
         return self._base / "logs" / f"{found.service}-{subset_name(found.version)}-{found.number}.log"

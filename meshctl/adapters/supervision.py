@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshctl.adapters.envoy.files import read_json, wait_until, write_json
-from meshctl.core.errors import WorkloadError
+from meshctl.core.errors import StoreError, WorkloadError
 
 HOME_VARIABLE = "MESHCTL_HOME"
 """Marks, in their environment, the processes that were started for a folder."""
@@ -54,6 +54,12 @@ def alive(process: Process) -> bool:
         return False
     found = _stat(process.pid)
     return found is not None and found == ("running", process.started)
+
+
+def running_for_s(process: Process) -> float:
+    """How long ago a process of this boot was started, in seconds."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return max(0.0, uptime - process.started / os.sysconf("SC_CLK_TCK"))
 
 
 def exit_status(process: Process) -> int | None:
@@ -104,7 +110,8 @@ class ProcessTable:
     ) -> Process:
         """Start a process in a session of its own, its output appended to ``log``, and record it.
 
-        ``env`` is added to our own environment.  Raises `WorkloadError` when the command cannot be executed.
+        ``env`` is added to our own environment.  Raises `WorkloadError` when the command cannot be executed,
+        `StoreError` when it cannot be recorded; then it does not run either.
         """
         _set_aside(log)
         whole = os.environ | dict(env) | {HOME_VARIABLE: str(self._base.resolve())}
@@ -122,7 +129,11 @@ class ProcessTable:
             ) from error
         started = _stat(pid)
         process = Process(key, pid, started[1] if started else 0, _boot_id(), command_digest(argv, env), dict(notes))
-        self.put(process)
+        try:
+            self.put(process)
+        except StoreError:
+            end([process], 0.0)
+            raise
         return process
 
     def records(self) -> dict[str, Process]:

@@ -6,6 +6,7 @@ the new one, never a half.  There is no fsync: everything here can be made anew 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,22 +14,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from meshctl.core.errors import StoreError
+
 POLL_S = 0.002
 """How often a condition is looked at while waiting for it, in seconds."""
 
 
 def write_json(path: Path, value: object, *, mode: int = 0o600) -> None:
-    """Put ``value`` at ``path`` in one step.  Raises `OSError`, and leaves the old content, when it cannot."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Put ``value`` at ``path`` in one step.  Raises `StoreError`, and leaves the old content, when it cannot."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(value, stream, sort_keys=True, separators=(",", ":"))
         beside.rename(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; what was there stays",
+            hint="Make room on the disk or the folder writable; the next tick tries again.",
+        ) from error
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 
 from meshctl.adapters.envoy.files import read_json
 from meshctl.adapters.envoy.routes import SHARED
-from meshctl.core.errors import MeshctlError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +28,12 @@ class LiveRoutes:
 
 
 def read_routes(path: Path) -> LiveRoutes | None:
-    """The routes at ``path``; ``None`` when there are none.  Raises `MeshctlError` when they are not ours."""
+    """The routes at ``path``; ``None`` when there are none, or none that meshctl wrote: they are written anew."""
     try:
         found = read_json(path)
         return None if found is None else _parse(found)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, StopIteration) as error:
-        raise MeshctlError(
-            f"read the live routes {path}: not a route file of meshctl ({type(error).__name__}: {error})",
-            hint="Somebody else wrote it. Move it away; the next apply writes it anew.",
-        ) from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, StopIteration):
+        return None
 
 
 def _parse(found: Any) -> LiveRoutes:

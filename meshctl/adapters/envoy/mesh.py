@@ -49,10 +49,11 @@ class EnvoyMesh:
     def apply(self, release: Release, objects: Sequence[Manifest], *, fallback: Sequence[Manifest] = ()) -> str:
         """Clusters first, then the way back, then the routes; clusters that nobody needs any more come last.
 
-        Who gets more traffic than before must have a healthy replica, else `Refused` and nothing is changed; the
-        versions that ``fallback`` leads to are excepted, since the way back must never be barred.  The same
-        content again writes nothing.  Raises `InvalidInput` for objects that the embedded mesh does not
-        understand, `Unreachable` for a raise while Envoy does not answer.
+        Who gets traffic for the first time, or more of it beside a ``fallback``, must have a healthy replica, else
+        `Refused` and nothing is changed.  Excepted are aborts and the versions that ``fallback`` leads to: the way
+        back is never barred.  The same content again writes nothing.  Raises `InvalidInput` for objects that the
+        embedded mesh does not understand, `Unreachable` for a raise while Envoy does not answer, `StoreError` when
+        the disk is full.
         """
         service, label = self._service(release), release.spec.version_label
         wished = translate(objects, service, version_label=label)
@@ -123,9 +124,12 @@ class EnvoyMesh:
     def _warm(self, service: str, wished: Translation, spare: Translation | None, live: LiveRoutes | None) -> None:
         """Make before break: whoever is to get more than now must be able to."""
         before = live.weights if live else {}
-        excepted = {version for version, weight in spare.weights.items() if weight} if spare and live else set()
         rising = {version for version, weight in wished.weights.items() if weight > before.get(version, 0)}
-        needed = sorted(rising - excepted)
+        if live is not None and spare is not None:
+            rising -= {version for version, weight in spare.weights.items() if weight}
+        elif live is not None:
+            rising -= {version for version, weight in before.items() if weight}
+        needed = [] if wished.aborted else sorted(rising)
         if wait_until(
             lambda: all(self._pools.healthy(service, version) for version in needed), WARM_S if needed else 0
         ):

@@ -9,47 +9,19 @@ timeout makes its requests end (as 504 with flag UT, which counts as bad).  Noth
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from meshctl.adapters.envoy.bootstrap import BOUNDS_MS, DURATION, REQUESTS, STATS_PREFIX
-from meshctl.adapters.envoy.routes import SHARED
+from meshctl.adapters.envoy.bootstrap import BOUNDS_MS, STATS_PREFIX
+from meshctl.adapters.envoy.counters import Counts, parse_counters
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.core.errors import MeshctlError
 from meshctl.core.model import ArmCounts, Block, Reading, Release
 from meshctl.core.names import subset_name
 from meshctl.core.ports import Clock
-
-BROKEN = frozenset({"UF", "UH", "UC", "UT", "URX", "UR", "LR", "UO", "NC", "NR", "UPE", "UMSDR", "SI", "DPE", "DT"})
-"""Response flags of requests that the mesh or the version failed, whatever their status says."""
-
-GONE = frozenset({"DC", "DR"})
-"""Response flags of requests that the client gave up: neither good nor bad, left out."""
-
-_LINE = re.compile(r"^envoy_meshctl_(requests|duration_bucket)\{([^}]*)\} (\d+)", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_BUCKET_OF = {round(bound * 1000): number for number, bound in enumerate(BOUNDS_MS)}
-
-
-@dataclass(slots=True)
-class _Counts:
-    """Cumulative counters of one version; ``latency`` per bucket (not cumulated), the last one +Inf."""
-
-    requests: int = 0
-    bad: int = 0
-    latency: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
-
-    def since(self, before: _Counts) -> ArmCounts:
-        """The difference; a counter that went down has started anew, its value is the difference."""
-        requests, bad = _grown(self.requests, before.requests), _grown(self.bad, before.bad)
-        fallen = any(new < old for new, old in zip(self.latency, before.latency, strict=True))
-        old_latency = [0] * len(self.latency) if fallen else before.latency
-        latency = tuple(new - old for new, old in zip(self.latency, old_latency, strict=True))
-        return ArmCounts(max(requests, bad), bad, latency)
 
 
 class EnvoyMetrics:
@@ -63,52 +35,58 @@ class EnvoyMetrics:
     def read(
         self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
     ) -> Reading:
-        """One block with everything since ``cursor``; the first reading gives a cursor only.  Never raises."""
+        """One block with everything since ``cursor``; the first reading gives a cursor only, or with ``entry`` -1
+        the baseline's history as one block since Envoy's start.  Never raises."""
         try:
-            service = release.spec.service
             identity = self._server.identity
-            now = self._clock.now()
-            counts = self._snapshot(service)
+            now, age_s = self._clock.now(), self._server.age_s
+            counts = self._snapshot(release.spec.service)
             if not identity or identity != self._server.identity:
                 return Reading(None, cursor, "Envoy was started anew during the reading; the next one counts")
         except (MeshctlError, OSError, ValueError) as error:
             return Reading(None, cursor, f"metrics of Release/{release.metadata.name}: {error}")
         following = _write_cursor(now, identity, counts)
+        old, new = _subset(baseline), _subset(candidate)
         before = _read_cursor(cursor)
         if before is None:
+            block = None
+            if entry < 0 and old in counts:
+                start = now - timedelta(seconds=age_s)
+                block = Block(start, now, entry, weight, counts[old].since(Counts()), ArmCounts(0, 0), BOUNDS_MS)
             problem = "the cursor of the metrics was not readable; counting starts anew" if cursor else None
-            return Reading(None, following, problem)
-        start, known = before.at, before.counts if before.identity == identity else {}
-        if now <= start:
-            return Reading(None, cursor, None)
+            return Reading(block, following, problem)
+        if now <= before.at:
+            return Reading(None, cursor)
+        known = before.counts if before.identity == identity else {}
+        arms = [counts.get(subset, Counts()).since(known.get(subset, Counts())) for subset in (old, new)]
+        return Reading(Block(before.at, now, entry, weight, arms[0], arms[1], BOUNDS_MS), following)
 
-        def arm(version: str) -> ArmCounts:
-            subset = subset_name(version) if version else ""
-            return counts.get(subset, _Counts()).since(known.get(subset, _Counts()))
-
-        block = Block(start, now, entry, weight, arm(baseline), arm(candidate), BOUNDS_MS)
-        return Reading(block, following)
-
-    def _snapshot(self, service: str) -> dict[str, _Counts]:
+    def _snapshot(self, service: str) -> dict[str, Counts]:
         """Counters per subset of the service.  The first question makes Envoy merge its histograms, the second
         reads them: asked once, latencies would lag one reading behind."""
         admin = self._server.admin
         admin.get("/stats?usedonly&filter=%5E%24")
-        return _parse(admin.get(f"/stats?format=prometheus&usedonly&filter={quote(f'^{STATS_PREFIX}')}"), service)
+        return parse_counters(
+            admin.get(f"/stats?format=prometheus&usedonly&filter={quote(f'^{STATS_PREFIX}')}"), service
+        )
+
+
+def _subset(version: str) -> str:
+    return subset_name(version) if version else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cursor:
     at: datetime
     identity: str
-    counts: dict[str, _Counts]
+    counts: dict[str, Counts]
 
 
 def _read_cursor(text: str) -> _Cursor | None:
     try:
         found = json.loads(text)
         counts = {
-            subset: _Counts(int(entry["n"]), int(entry["bad"]), _widen(entry["ms"]))
+            subset: Counts(int(entry["n"]), int(entry["bad"]), _widen(entry["ms"]))
             for subset, entry in found["counts"].items()
         }
         return _Cursor(datetime.fromisoformat(found["at"]), str(found["envoy"]), counts)
@@ -116,7 +94,7 @@ def _read_cursor(text: str) -> _Cursor | None:
         return None
 
 
-def _write_cursor(at: datetime, identity: str, counts: Mapping[str, _Counts]) -> str:
+def _write_cursor(at: datetime, identity: str, counts: Mapping[str, Counts]) -> str:
     kept = {
         subset: {"n": entry.requests, "bad": entry.bad, "ms": _narrow(entry.latency)}
         for subset, entry in sorted(counts.items())
@@ -135,56 +113,3 @@ def _widen(latency: Mapping[str, Any]) -> list[int]:
             raise ValueError("the cursor has other buckets")
         counts[int(number)] = int(count)
     return counts
-
-
-def _grown(new: int, old: int) -> int:
-    return new if new < old else new - old
-
-
-def _samples(text: str) -> Iterator[tuple[str, dict[str, str], int]]:
-    for name, labels, value in _LINE.findall(text):
-        yield name, dict(_LABEL.findall(labels)), int(value)
-
-
-def _parse(text: str, service: str) -> dict[str, _Counts]:
-    """Envoy's text as counters per subset."""
-    counts: dict[str, _Counts] = {}
-    below: dict[tuple[str, str], list[int]] = {}
-    for name, labels, value in _samples(text):
-        owner, _, subset = labels.get("cluster", "").partition(".")
-        flags = frozenset(labels.get("flags", "").split(","))
-        if owner != service or labels.get("traffic") != SHARED:
-            continue
-        if name == REQUESTS:
-            entry = counts.setdefault(subset, _Counts())
-            outcome = _outcome(labels.get("code", "0"), flags)
-            entry.requests += value if outcome != "left out" else 0
-            entry.bad += value if outcome == "bad" else 0
-        elif not flags & (BROKEN | GONE):
-            cumulated = below.setdefault((subset, labels["flags"]), [0] * (len(BOUNDS_MS) + 1))
-            cumulated[_bucket(labels["le"])] = value
-    for (subset, _), cumulated in below.items():
-        latency = counts.setdefault(subset, _Counts()).latency
-        for number, value in enumerate(cumulated):
-            latency[number] += value - (cumulated[number - 1] if number else 0)
-    return counts
-
-
-def _bucket(bound_us: str) -> int:
-    if bound_us == "+Inf":
-        return len(BOUNDS_MS)
-    number = _BUCKET_OF.get(round(float(bound_us)))
-    if number is None:
-        raise ValueError(
-            f"Envoy's {STATS_PREFIX}.{DURATION} has a bucket at {bound_us} us that meshctl did not ask for"
-        )
-    return number
-
-
-def _outcome(code: str, flags: frozenset[str]) -> str:
-    status = int(code) if code.isdigit() else 0
-    if status >= 500:
-        return "bad"
-    if flags & GONE:
-        return "left out"
-    return "bad" if status == 0 or flags & BROKEN else "good"

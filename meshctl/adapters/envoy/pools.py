@@ -132,8 +132,14 @@ class Pools:
             "type": "EDS",
             "eds_cluster_config": {"service_name": name, "eds_config": file_source(self._layout.pool(name))},
             "health_checks": [_health_check(service, readiness)],
-            # A replica gets traffic after its first good check and never before, were all the others dead.
-            "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "ignore_new_hosts_until_first_hc": True},
+            # A replica gets traffic after its first good check and never before, were all the others dead.  Without
+            # the merge window the worker learns of health at once and in order: what /clusters calls healthy can
+            # be routed to by the next write.  (By default it learns up to 1 s later, and answers 503 UH until then.)
+            "common_lb_config": {
+                "healthy_panic_threshold": {"value": 0},
+                "ignore_new_hosts_until_first_hc": True,
+                "update_merge_window": "0s",
+            },
             # Who leaves the endpoints leaves at once; connections are drained, not cut.
             "ignore_health_on_host_removal": True,
         }
@@ -146,7 +152,7 @@ def _health_check(service: str, readiness: Readiness) -> dict[str, Any]:
         "timeout": f"{readiness.timeout.total_seconds():.3f}s",
         "interval": f"{interval:.3f}s",
         # Envoy asks a cluster without traffic once a minute; a candidate has none before its first stage.
-        "no_traffic_interval": f"{interval:.3f}s",
+        "no_traffic_interval": f"{min(QUICK_CHECK_S, interval):.3f}s",
         "no_traffic_healthy_interval": f"{interval:.3f}s",
         "unhealthy_interval": f"{min(QUICK_CHECK_S, interval):.3f}s",
         "unhealthy_edge_interval": f"{min(QUICK_CHECK_S, interval):.3f}s",

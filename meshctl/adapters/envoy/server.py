@@ -14,7 +14,7 @@ from meshctl.adapters.envoy.layout import Layout
 from meshctl.adapters.envoy.live import read_routes
 from meshctl.adapters.envoy.pools import Pools
 from meshctl.adapters.envoy.ports import can_listen, free_port
-from meshctl.adapters.supervision import Process, ProcessTable, alive, command_digest, end, exit_status
+from meshctl.adapters.supervision import Process, ProcessTable, alive, command_digest, end, exit_status, running_for_s
 from meshctl.core.errors import InvalidInput, MeshctlError, WorkloadError
 from meshctl.core.model import Workload
 
@@ -74,21 +74,23 @@ class EnvoyServer:
     def supervise(self, now: datetime) -> str:
         """One look, to be taken every tick: start Envoy again when it is gone, open what can be opened.
 
-        Returns what is wrong, empty when nothing is; never raises.
+        Returns what was found wrong, empty when nothing was; never raises.  Waits only for an Envoy that starts.
         """
         known = self._table.get(KEY)
         try:
             if known is None or not self.running():
                 if self._again_at is not None and now < self._again_at:
-                    return "Envoy is down and will be started again shortly"
+                    return f"Envoy is down and will be started again within {self._wait.total_seconds():g} s"
                 self._wait = min(self._wait * 2, _BACKOFF[1])
                 self._again_at = now + self._wait
+                words = last_lines(self.layout.log(KEY), 2)
                 self.start()
-            elif self._again_at is not None and now > self._again_at + _BACKOFF[1]:
+                return f"Envoy was gone and has been started again; its last words: {words}"
+            if self._again_at is not None and now > self._again_at + _BACKOFF[1]:
                 self._again_at, self._wait = None, _BACKOFF[0]
             self.reopen()
         except (MeshctlError, OSError) as error:
-            return str(error)
+            return f"looking after Envoy: {error}"
         return ""
 
     def running(self) -> bool:
@@ -98,6 +100,12 @@ class EnvoyServer:
             return False
         exit_status(known)
         return alive(known)
+
+    @property
+    def age_s(self) -> float:
+        """For how long the present Envoy has been running, in seconds; 0 when none is."""
+        known = self._table.get(KEY)
+        return running_for_s(known) if known else 0.0
 
     @property
     def identity(self) -> str:
