@@ -22,15 +22,25 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from meshctl.core.errors import InvalidInput
+from meshctl.core.timetext import format_duration, format_time, parse_duration
+
+__all__ = [
+    "WireError",
+    "camel",
+    "decode",
+    "encode",
+    "format_duration",
+    "format_path",
+    "format_time",
+    "nearest",
+    "parse_duration",
+]
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
 _Decoder = Callable[[Any], Any]
 _Encoder = Callable[[Any], Any]
 
-_UNITS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1, "µs": 1, "μs": 1}
-_DURATION = re.compile(r"[-+]?(?:\d+(?:\.\d+)?(?:h|ms|us|µs|μs|m|s))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|μs|m|s)", re.ASCII)
 _ODD_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -77,43 +87,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = get_close_matches(name, names, n=1) or [k for k in names if k.lower() == name.lower()]
     return f"did you mean '{close[0]}'?" if close else ""
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read a Go-style duration such as ``90s``, ``1h30m``, ``1.5s``, ``250ms``.  Raises `ValueError`."""
-    if text in ("0", "+0", "-0"):
-        return timedelta(0)
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration")
-    microseconds = 0
-    for number, unit in _DURATION_PART.findall(text):
-        size = _UNITS[unit]
-        microseconds += round(float(number) * size) if "." in number else int(number) * size
-    try:
-        return timedelta(microseconds=-microseconds if text[0] == "-" else microseconds)
-    except OverflowError as error:
-        raise ValueError(f"{text!r} is too long a duration") from error
-
-
-@lru_cache(maxsize=4096)
-def format_duration(value: timedelta) -> str:
-    """Write a duration in the form that `parse_duration` reads: ``1h30m``, ``1m30s``, ``500ms``."""
-    rest = value // timedelta(microseconds=1)
-    if rest == 0:
-        return "0s"
-    sign, rest = ("-", -rest) if rest < 0 else ("", rest)
-    parts = []
-    for unit in ("h", "m", "s", "ms", "us"):
-        count, rest = divmod(rest, _UNITS[unit])
-        if count:
-            parts.append(f"{count}{unit}")
-    return sign + "".join(parts)
-
-
-def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds, or with microseconds where there are some."""
-    text = value.astimezone(UTC).replace(tzinfo=None)
-    return text.isoformat(timespec="microseconds" if value.microsecond % 1000 else "milliseconds") + "Z"
 
 
 def decode(kind: type[T], data: object) -> T:
