@@ -52,6 +52,7 @@ class Generator:
                 await self._wait_until(due)
                 if self.stop.is_set():
                     break
+                self.counts.sent += 1
                 task = asyncio.create_task(self._request(session, due))
                 on_their_way.add(task)
                 task.add_done_callback(on_their_way.discard)
@@ -68,7 +69,6 @@ class Generator:
 
     async def _request(self, session: aiohttp.ClientSession, due: float) -> None:
         counts, served_by = self.counts, None
-        counts.sent += 1
         counts.max_lag_ms = max(counts.max_lag_ms, (self._loop.time() - due) * 1000)
         try:
             async with session.get(self._url) as response:
