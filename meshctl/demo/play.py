@@ -12,10 +12,11 @@ from pathlib import Path
 from meshctl.core.errors import Unreachable, WorkloadError
 from meshctl.core.model import Phase, Run
 from meshctl.core.ports import Clock
+from meshctl.core.progress import SELF_ENDING_HOLDS
 from meshctl.demo import scenarios, tally
 from meshctl.demo.children import Child, Signals
 from meshctl.demo.place import Place
-from meshctl.demo.result import NEEDS_A_PERSON, DemoResult, LoadPoint, demo_result
+from meshctl.demo.result import DemoResult, LoadPoint, demo_result
 from meshctl.demo.scenarios import Scenario
 from meshctl.demo.view import Entries, Frame, RunView, Show, Step, Target
 
@@ -137,7 +138,7 @@ class Play:
             self._look()
             run = self._view.run if self._view else None
             if run is not None and run.candidate == self._version:
-                stuck = run.phase is Phase.HELD and run.reason in NEEDS_A_PERSON
+                stuck = run.phase is Phase.HELD and run.reason not in SELF_ENDING_HOLDS
                 if run.phase.ended or (stuck and once):
                     return run
             elif time.monotonic() > deadline:

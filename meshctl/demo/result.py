@@ -13,13 +13,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from meshctl.core.model import Phase, Reason, Run
+from meshctl.core.model import Phase, Run
 from meshctl.demo.scenarios import SCENARIOS
 from meshctl.demo.tally import Arm, LoadCounts
 
 EXIT_CODES: Mapping[Phase, int] = {Phase.PROMOTED: 0, Phase.ROLLED_BACK: 10}
 HELD_EXIT_CODE = 11
-NEEDS_A_PERSON = (Reason.LOWERED_BY_OTHER, Reason.INCONCLUSIVE)
 ON_THEIR_WAY = timedelta(seconds=0.5)
 """Answers that come this long after the last stage's end were requests of that stage."""
 
