@@ -22,7 +22,7 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from meshctl.core.errors import InvalidInput
-from meshctl.core.timetext import format_duration, format_time, parse_duration
+from meshctl.core.timetext import DURATION_HINT, format_duration, format_time, parse_duration
 
 __all__ = [
     "WireError",
@@ -159,13 +159,12 @@ def _read_duration_text(value: str) -> timedelta:
 
 
 def _read_duration(value: Any) -> timedelta:
-    hint = "write a number with its unit, such as 500ms, 60s, 5m or 1h30m"
     if not isinstance(value, str):
-        raise _wrong("a duration", value, hint=hint)
+        raise _wrong("a duration", value, hint=DURATION_HINT)
     try:
         return _read_duration_text(value)
-    except ValueError:
-        raise _wrong("a duration", value, hint=hint) from None
+    except InvalidInput:
+        raise _wrong("a duration", value, hint=DURATION_HINT) from None
 
 
 def _read_time(value: Any) -> datetime:

@@ -6,17 +6,20 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from meshctl.core.errors import InvalidInput
+
+DURATION_HINT = "write a number with its unit, such as 500ms, 60s, 5m or 1h30m"
 _UNITS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1, "µs": 1, "μs": 1}
 _DURATION = re.compile(r"[-+]?(?:\d+(?:\.\d+)?(?:h|ms|us|µs|μs|m|s))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|μs|m|s)", re.ASCII)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a Go-style duration such as ``90s``, ``1h30m``, ``1.5s``, ``250ms``.  Raises `ValueError`."""
+    """Read a Go-style duration such as ``90s``, ``1h30m``, ``1.5s``, ``250ms``.  Raises `InvalidInput`."""
     if text in ("0", "+0", "-0"):
         return timedelta(0)
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration")
+        raise InvalidInput(f"{text[:60]!r} is not a duration", hint=DURATION_HINT)
     microseconds = 0
     for number, unit in _DURATION_PART.findall(text):
         size = _UNITS[unit]
@@ -24,7 +27,7 @@ def parse_duration(text: str) -> timedelta:
     try:
         return timedelta(microseconds=-microseconds if text[0] == "-" else microseconds)
     except OverflowError as error:
-        raise ValueError(f"{text!r} is too long a duration") from error
+        raise InvalidInput(f"{text[:60]!r} is too long a duration", hint=DURATION_HINT) from error
 
 
 @lru_cache(maxsize=4096)

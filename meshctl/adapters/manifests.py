@@ -1,0 +1,241 @@
+"""Reads a user's manifests: YAML files into Release and Workload, checked, each error with file, line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meshctl.adapters.wire import WireError, decode, encode, format_path, nearest
+from meshctl.adapters.yaml12 import Document, Place, YamlError, read_documents, write_documents
+from meshctl.core.errors import InvalidInput
+from meshctl.core.model import API_VERSION, Release, Workload
+from meshctl.core.validation import Problem, validate_release, validate_together, validate_workload
+
+SIZE_LIMIT = 1024 * 1024
+DOCUMENTS_LIMIT = 1000
+SUFFIXES = (".yaml", ".yml")
+KINDS: dict[str, type[Release] | type[Workload]] = {"Release": Release, "Workload": Workload}
+
+Path_ = tuple[str | int, ...]
+
+_NOT_BY_HAND = {"ReleaseRun": "is the record of a run; meshctl writes it, nobody applies it"}
+_LATER_KINDS = ("FlagRelease", "DarkLaunch", "GitSync")
+_LATER_FIELDS: dict[Path_, str] = {
+    ("spec", "strategy", "blueGreen"): "the strategy blueGreen is not supported yet; write canary",
+    ("spec", "strategy", "rolling"): "the strategy rolling is not supported yet; write canary",
+    ("status",): "is written by meshctl; take it out of the manifest",
+}
+_OTHER_PROTOCOLS = ("grpc", "tcp", "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """An object and the document it came from."""
+
+    value: Release | Workload
+    file: str
+    document: Document
+
+    def complaint(self, problem: Problem) -> str:
+        place = self.document.place(problem.path)
+        return f"{self.file}:{place.line}:{place.column}: {format_path(problem.path)}: {problem.message}"
+
+
+def load_manifests(
+    path: Path, *, known_workloads: Sequence[Workload] = (), embedded: bool = True
+) -> list[Release | Workload]:
+    """Every object of a file, or of the YAML files of a folder (not of folders in it).
+
+    A release is also checked against the workload of its service, if that is among them or in ``known_workloads``.
+    Raises `InvalidInput` naming every broken rule with its place.
+    """
+    return _load([(str(file), _read(file)) for file in _files(path)], str(path), known_workloads, embedded)
+
+
+def load_text(
+    text: str, name: str = "<stdin>", *, known_workloads: Sequence[Workload] = (), embedded: bool = True
+) -> list[Release | Workload]:
+    """As `load_manifests`, from text; ``name`` stands in messages where a file's name would."""
+    if len(text.encode()) > SIZE_LIMIT:
+        raise _too_large(name)
+    return _load([(name, text)], name, known_workloads, embedded)
+
+
+def dump_yaml(objects: Iterable[Any]) -> str:
+    """Objects, as plain data or as values of the core, in readable YAML."""
+    return write_documents(_head_first(item if isinstance(item, Mapping) else encode(item)) for item in objects)
+
+
+def _head_first(data: Mapping[str, Any]) -> dict[str, Any]:
+    head = {key: data[key] for key in ("apiVersion", "kind", "metadata") if key in data}
+    return head | dict(data)
+
+
+def _load(
+    texts: Sequence[tuple[str, str]], source: str, known: Sequence[Workload], embedded: bool
+) -> list[Release | Workload]:
+    loaded = [each for file, text in texts for each in _decode_text(file, text)]
+    if not loaded:
+        raise InvalidInput(
+            f"{source}: holds no object",
+            hint=f"write at least one of: {', '.join(KINDS)}, with apiVersion {API_VERSION}",
+        )
+    complaints = [*_repeated(loaded), *_broken_rules(loaded, embedded)]
+    complaints = complaints or _mismatched(loaded, known)
+    if complaints:
+        raise InvalidInput("\n".join(complaints))
+    return [each.value for each in loaded]
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if not path.exists():
+            raise InvalidInput(f"{path}: there is no such file or folder", hint="check the name given with -f")
+        if not path.is_dir():
+            return [path]
+        files = sorted(
+            file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file() and file.name[0] != "."
+        )
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from error
+    if not files:
+        raise InvalidInput(f"{path}: holds no manifest", hint=f"manifests end in {' or '.join(SUFFIXES)}")
+    return files
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise InvalidInput(f"{file}: cannot be read: {error.strerror}") from error
+    if len(data) > SIZE_LIMIT:
+        raise _too_large(str(file))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(f"{file}:{line}: is not UTF-8 text") from error
+
+
+def _too_large(name: str) -> InvalidInput:
+    return InvalidInput(f"{name}: is larger than {SIZE_LIMIT // 1024} KiB", hint="divide it into several files")
+
+
+# ------------------------------------------------------------------------------------ one document
+
+
+def _decode_text(file: str, text: str) -> list[_Loaded]:
+    loaded: list[_Loaded] = []
+    try:
+        for number, document in enumerate(read_documents(text)):
+            if number >= DOCUMENTS_LIMIT:
+                raise InvalidInput(f"{file}: holds more than {DOCUMENTS_LIMIT} documents")
+            if document.data is not None:
+                loaded.append(_Loaded(_decode(file, document), file, document))
+    except YamlError as error:
+        raise InvalidInput(f"{file}:{error}") from error
+    return loaded
+
+
+def _decode(file: str, document: Document) -> Release | Workload:
+    kind = _kind(file, document)
+    try:
+        return decode(kind, document.data)
+    except WireError as error:
+        place = document.place(error.path)
+        problem, hint = error.problem, error.hint
+        exact = error.path in document.places
+        if error.unknown:
+            place = Place(place.key_line, place.key_column, place.key_line, place.key_column)
+            problem = _by_name(error.path, document.data) or problem
+        elif error.wanted_text and exact and place.raw:
+            problem = problem.partition(", found")[0] + f", found {place.raw} without quotes"
+            hint = f'write "{place.raw}"'
+        where = f"{file}:{place.line}:{place.column}"
+        raise InvalidInput(f"{where}: {format_path(error.path)}: {problem}", hint=hint) from error
+
+
+def _kind(file: str, document: Document) -> type[Release] | type[Workload]:
+    data = document.data
+
+    def wrong(field: str, message: str) -> InvalidInput:
+        place = document.place((field,) if field else ())
+        where = f"{file}:{place.line}:{place.column}"
+        return InvalidInput(f"{where}: {field}: {message}" if field else f"{where}: {message}")
+
+    if not isinstance(data, Mapping):
+        raise wrong("", "a manifest is a mapping with apiVersion, kind, metadata and spec")
+    kind, version = data.get("kind"), data.get("apiVersion")
+    if kind is None:
+        raise wrong("kind", f"is missing; write one of: {', '.join(KINDS)}")
+    if isinstance(kind, str) and kind in _NOT_BY_HAND:
+        raise wrong("kind", f"{kind} {_NOT_BY_HAND[kind]}")
+    if isinstance(kind, str) and kind in _LATER_KINDS:
+        raise wrong("kind", f"{kind} is not supported yet; known are: {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        guess = nearest(str(kind), KINDS)
+        raise wrong(
+            "kind", "; ".join(filter(None, (f"unknown kind {kind!r}", guess, f"known are: {', '.join(KINDS)}")))
+        )
+    if version != API_VERSION:
+        found = "is missing" if version is None else f"found {version!r}"
+        raise wrong("apiVersion", f"{found}; write {API_VERSION}")
+    return KINDS[kind]
+
+
+def _by_name(path: Path_, data: Any) -> str | None:
+    """A word on a field that is known to be wished for but not there."""
+    if path in _LATER_FIELDS:
+        return _LATER_FIELDS[path]
+    name = str(path[-1])
+    value = data
+    for part in path:
+        value = value[part]
+    spoken = str(value).lower() if name == "protocol" else name.lower()
+    if path[0] == "spec" and any(protocol in spoken for protocol in _OTHER_PROTOCOLS) and len(path) <= 3:
+        return "gRPC and TCP routes are not supported yet; meshctl moves HTTP requests only"
+    return None
+
+
+# ------------------------------------------------------------------------------------ rules
+
+
+def _repeated(loaded: Sequence[_Loaded]) -> list[str]:
+    first: dict[tuple[str, str, str], _Loaded] = {}
+    complaints = []
+    for each in loaded:
+        metadata = each.value.metadata
+        known = first.setdefault((each.value.kind, metadata.namespace, metadata.name), each)
+        if known is not each:
+            line = known.document.place(("metadata", "name")).line
+            message = f"{each.value.kind} {metadata.name} is written twice; the other one is at {known.file}:{line}"
+            complaints.append(each.complaint(Problem(("metadata", "name"), message)))
+    return complaints
+
+
+def _broken_rules(loaded: Sequence[_Loaded], embedded: bool) -> list[str]:
+    complaints = []
+    for each in loaded:
+        value = each.value
+        problems = (
+            validate_release(value, embedded=embedded) if isinstance(value, Release) else validate_workload(value)
+        )
+        complaints += [each.complaint(problem) for problem in problems]
+    return complaints
+
+
+def _mismatched(loaded: Sequence[_Loaded], known: Sequence[Workload]) -> list[str]:
+    workloads = {workload.metadata.name: workload for workload in known}
+    workloads |= {each.value.metadata.name: each.value for each in loaded if isinstance(each.value, Workload)}
+    return [
+        each.complaint(problem)
+        for each in loaded
+        if isinstance(each.value, Release) and each.value.spec.service in workloads
+        for problem in validate_together(each.value, workloads[each.value.spec.service])
+    ]
