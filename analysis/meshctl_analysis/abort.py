@@ -79,7 +79,7 @@ def with_bets(
         (baseline, bad_baseline), (candidate, bad_candidate) = counts[:, :LATENCY].astype(float)
         errors = error_ratio(bad_candidate, candidate, bad_baseline, baseline, tolerance, error_ratios(tolerance))
     if betting[1] and len(latency):
-        latency = _latency_bets(policy, known.shape(), bounds_ms, counts)
+        latency = _latency_bets(policy, known.shape, bounds_ms, counts)
     return AbortEvidence(
         wager(abort.errors, capital, errors, phi_errors),
         wager(abort.latency, capital, latency, phi_latency),

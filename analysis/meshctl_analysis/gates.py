@@ -15,7 +15,7 @@ from .capital import gate_schedule
 from .counts import BASELINE, CANDIDATE, LATENCY, events
 from .dispersion import assumed
 from .evalues import Counts, Floats, error_margin, tail_margin, wager
-from .known import Known, informative_bounds, tails_of
+from .known import Known, informative_bounds
 from .policy import Policy
 
 RATES = np.array([1.0, 0.5])
@@ -57,7 +57,7 @@ def closed_gate(buckets: int) -> Gate:
 
 def expected_tails(known: Known, bounds: Counts) -> Floats:
     """Expected share of slow requests at ``bounds`` (indices), as far as bets go: within [1e-4, 0.75]."""
-    return np.clip(tails_of(known.shape())[bounds], 1e-4, 0.75)
+    return np.clip(known.tails[bounds], 1e-4, 0.75)
 
 
 def with_proof(
@@ -112,7 +112,7 @@ def _with_latency(
     if bounds is None or wealth is None:
         if not known.knows_latency:
             return gate
-        bounds = informative_bounds(tails_of(known.shape()), margin, harm)
+        bounds = informative_bounds(known.tails, margin, harm)
         wealth = np.zeros(len(bounds))
     slow = events(counts)[:, 1:][:, bounds].astype(float)
     baseline, candidate = counts[:, LATENCY:].sum(axis=1).astype(float)

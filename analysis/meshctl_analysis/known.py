@@ -9,8 +9,10 @@ far plus 0.03 of a request per bucket, and no latency bet is made before ``ENOUG
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .counts import BAD, BASELINE, LATENCY, REQUESTS
 from .evalues import Counts, Floats
@@ -29,7 +31,7 @@ TAIL_LOWEST, TAIL_HIGHEST = 0.0005, 0.8
 HARMLESS = 0.97
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Known:
     """Sums over all earlier blocks.  ``requests`` and ``bad`` are of both arms, ``latencies`` and ``recent`` count
     the baseline's latencies per bucket, ``recent*`` with forgetting (97 % remain after 10 s)."""
@@ -57,6 +59,7 @@ class Known:
         """Whether enough baseline latencies were seen to bet on a law of them."""
         return int(self.latencies.sum()) >= ENOUGH_LATENCIES
 
+    @cached_property
     def shape(self) -> Floats:
         """Expected law of the baseline's latency over the buckets; positive, sums to 1."""
         law = self.recent + UNIFORM_WEIGHT
@@ -64,6 +67,16 @@ class Known:
         if total > 0:
             law = law + LONG_RUN_WEIGHT * self.latencies / total
         return np.asarray(law / law.sum())
+
+    @cached_property
+    def tails(self) -> Floats:
+        """Expected share of requests above each bound; empty where latency is not measured."""
+        return 1.0 - np.cumsum(self.shape)[:-1]
+
+    @cached_property
+    def informative(self) -> Counts:
+        """Indices of the bounds that 0.05 % to 80 % of the baseline's requests exceed."""
+        return np.flatnonzero(_exceeded(self.tails)).astype(np.int64)
 
 
 def nothing_known(buckets: int) -> Known:
@@ -86,11 +99,6 @@ def learnt(known: Known, counts: Counts, seconds: float) -> Known:
     )
 
 
-def tails_of(shape: Floats) -> Floats:
-    """Share of requests above each bound for a law over the buckets."""
-    return 1.0 - np.cumsum(shape)[:-1]
-
-
 def informative_bounds(tails: Floats, margin: float, harm: float) -> Counts:
     """Indices of the bounds at which a gate must be passed, for the tail shares known so far.
 
@@ -102,7 +110,10 @@ def informative_bounds(tails: Floats, margin: float, harm: float) -> Counts:
     any evidence that it selects, and for each bound in it the probability of passing at or beyond the margin stays at
     most beta, given everything up to that moment; a gate needs all of them, so no correction for their number.
     """
-    inside = (tails >= TAIL_LOWEST) & (tails <= TAIL_HIGHEST)
-    beyond = np.flatnonzero(tails < TAIL_LOWEST)[:1]
-    inside[beyond] = True
-    return np.flatnonzero(inside & (margin * tails + harm < HARMLESS)).astype(np.int64)
+    chosen = _exceeded(tails)
+    chosen[np.flatnonzero(tails < TAIL_LOWEST)[:1]] = True
+    return np.flatnonzero(chosen & (margin * tails + harm < HARMLESS)).astype(np.int64)
+
+
+def _exceeded(tails: Floats) -> NDArray[np.bool_]:
+    return (tails >= TAIL_LOWEST) & (tails <= TAIL_HIGHEST)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from .abort import errors_dispersion, with_bets
 from .blocks import Block
 from .counts import BAD, CANDIDATE, LATENCY, REQUESTS, BlockError, buckets_of, check_bounds, counts_of
@@ -24,7 +26,7 @@ from .gates import closed_gate, with_proof
 from .guards import ShareCheck, Silence, checked, guarded, listened
 from .intervals import with_block
 from .judgement import Judgement
-from .known import TAIL_HIGHEST, TAIL_LOWEST, Known, learnt, tails_of
+from .known import Known, learnt
 from .policy import Policy
 from .state import SequentialState, Stage, empty_state
 from .storage import dumps, loads
@@ -65,7 +67,7 @@ def learn(state: SequentialState, policy: Policy, blocks: Sequence[Block]) -> Se
         counts[CANDIDATE] = 0
         seconds = block.end_s - block.start_s
         if counts.any():
-            edge = watched(state.edge, counts, block.start_s, seconds, 0.0, _informative(state.known))
+            edge = watched(state.edge, counts, block.start_s, seconds, 0.0, state.known.informative)
             state = replace(state, known=learnt(state.known, counts, seconds), edge=edge)
         state = replace(state, last_end_s=block.end_s)
     return state
@@ -124,11 +126,6 @@ def _entered(state: SequentialState, stage: Stage) -> SequentialState:
     )
 
 
-def _informative(known: Known) -> Counts:
-    tails = tails_of(known.shape()) if len(known.latencies) else known.recent
-    return ((tails >= TAIL_LOWEST) & (tails <= TAIL_HIGHEST)).nonzero()[0]
-
-
 def _folded(state: SequentialState, policy: Policy, stage: Stage, block: Block) -> SequentialState:
     """One block: guards first, then bets from what was known, then what it teaches."""
     counts = counts_of(block)
@@ -160,11 +157,10 @@ def _compared(
     state: SequentialState, policy: Policy, stage: Stage, block: Block, counts: Counts, seconds: float
 ) -> SequentialState:
     known, measured = state.known, state.dispersion.measured()
-    informative = _informative(known)
-    edge = watched(state.edge, counts, block.start_s, seconds, block.share, informative)
+    edge = watched(state.edge, counts, block.start_s, seconds, block.share, known.informative)
     dispersions = (
         errors_dispersion(policy, float(measured[0]), counts, seconds),
-        _latency_dispersion(policy, known, measured, informative, counts, seconds),
+        _latency_dispersion(policy, known, measured, counts, seconds),
     )
     errors_rest, latency_rest = (not betting for betting in edge.betting(block.start_s))
     latency_rest = latency_rest or not (known.knows_latency and _warm(state, policy, block))
@@ -205,15 +201,11 @@ def _warm(state: SequentialState, policy: Policy, block: Block) -> bool:
     return block.start_s - state.first_traffic_s >= policy.warm_up_s - _SLACK_S
 
 
-def _latency_dispersion(
-    policy: Policy, known: Known, measured: Floats, informative: Counts, counts: Counts, seconds: float
-) -> float:
+def _latency_dispersion(policy: Policy, known: Known, measured: Floats, counts: Counts, seconds: float) -> float:
     """Phi of the latency bets: the largest over the informative bounds, from the expected number of slow requests."""
-    if not len(informative):
+    bounds = known.informative
+    if not len(bounds):
         return 1.0
     baseline, candidate = (float(value) for value in counts[:, LATENCY:].sum(axis=1))
-    total = max(baseline + candidate, 1.0)
-    tails = tails_of(known.shape())[informative]
-    information = tails * candidate * baseline / total
-    phi = assumed(policy.noise_latency, information, seconds)
-    return max(float(measured[1:][informative].max()), float(max(phi)))  # type: ignore[arg-type]
+    information = known.tails[bounds] * candidate * baseline / max(baseline + candidate, 1.0)
+    return float(np.maximum(measured[1:][bounds], assumed(policy.noise_latency, information, seconds)).max())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -40,7 +40,7 @@ def loads(kind: type[State], text: str) -> State:
         found, raw = json.loads(text)
         if found != FORMAT:
             raise StateError(f"`text` is a state of format {found!r}, this version reads format {FORMAT}")
-        state: State = _decoded(kind, raw)
+        state: State = _decoder(cast(Any, kind))(raw)
     except (TypeError, KeyError, ValueError, binascii.Error) as error:
         if isinstance(error, StateError):
             raise
@@ -49,16 +49,15 @@ def loads(kind: type[State], text: str) -> State:
 
 
 def _encoded(value: Any) -> Any:
-    kind: Any = type(value)
-    if is_dataclass(kind):
-        return [_encoded(getattr(value, name)) for name in _names(kind)]
+    if value is None or isinstance(value, (float, int, str)):
+        return value
     if isinstance(value, np.ndarray):
         if value.dtype == np.int64:
             return value.tolist()
         return base64.b64encode(value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()).decode()
     if isinstance(value, tuple):
         return [_encoded(part) for part in value]
-    return value
+    return [_encoded(getattr(value, name)) for name in _names(cast(Any, type(value)))]
 
 
 @cache
@@ -67,26 +66,31 @@ def _names(kind: Hashable) -> tuple[str, ...]:
 
 
 @cache
-def _kinds(kind: Hashable) -> tuple[Any, ...]:
-    hints = get_type_hints(cast(Any, kind))
-    return tuple(hints[name] for name in _names(kind))
-
-
-def _decoded(kind: Any, raw: Any) -> Any:
-    if raw is None or kind in (int, float, bool, str, NoneType):
-        return raw
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    """What turns plain JSON values into a value of the annotated ``kind``."""
     if kind == Counts:
-        return np.array(raw, dtype=np.int64)
+        return lambda raw: np.array(raw, dtype=np.int64)
     if kind in (Floats, Singles):
         dtype = "<f8" if kind == Floats else "<f4"
-        return np.frombuffer(base64.b64decode(raw, validate=True), dtype).astype(dtype[1:])
+        return lambda raw: np.frombuffer(base64.b64decode(raw, validate=True), dtype).astype(dtype[1:])
     if isinstance(kind, UnionType):
-        (kind,) = (part for part in get_args(kind) if part is not NoneType)
-        return _decoded(kind, raw)
+        (inner,) = (_decoder(part) for part in get_args(kind) if part is not NoneType)
+        return lambda raw: None if raw is None else inner(raw)
     if get_origin(kind) is tuple:
-        part = get_args(kind)[0]
-        return tuple(_decoded(part, item) for item in raw)
-    kinds = _kinds(kind)
-    if len(kinds) != len(raw):
-        raise StateError(f"`text` has {len(raw)} values for {kind.__name__}, expected {len(kinds)}")
-    return kind(*(_decoded(part, item) for part, item in zip(kinds, raw, strict=True)))
+        part = _decoder(get_args(kind)[0])
+        return lambda raw: tuple([part(item) for item in raw])
+    if is_dataclass(kind):
+        return _dataclass_decoder(kind)
+    return lambda raw: raw
+
+
+def _dataclass_decoder(kind: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    decoders = tuple(_decoder(hints[name]) for name in _names(kind))
+
+    def decode(raw: Any) -> Any:
+        if len(raw) != len(decoders):
+            raise StateError(f"`text` has {len(raw)} values for {kind.__name__}, expected {len(decoders)}")
+        return kind(*[decoder(item) for decoder, item in zip(decoders, raw, strict=True)])
+
+    return decode

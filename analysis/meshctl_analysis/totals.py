@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -66,18 +67,22 @@ def quantile_ms(latencies: Counts | Floats, bounds_ms: tuple[float, ...], share:
     return float(bounds_ms[bucket - 1] * (bounds_ms[bucket] / bounds_ms[bucket - 1]) ** inside)
 
 
-def _mean_ms(latencies: Counts, bounds_ms: tuple[float, ...]) -> float | None:
-    total = int(latencies.sum())
-    if total == 0:
-        return None
+@lru_cache(maxsize=64)
+def _middles_ms(bounds_ms: tuple[float, ...]) -> Floats:
+    """Mean latency of every bucket."""
     upper, lower = np.array(bounds_ms[1:]), np.array(bounds_ms[:-1])
-    middles = [bounds_ms[0] / 2.0, *((upper - lower) / np.log(upper / lower)), bounds_ms[-1]]
-    return float(np.einsum("j,j->", latencies, np.array(middles)) / total)
+    return np.array([bounds_ms[0] / 2.0, *((upper - lower) / np.log(upper / lower)), bounds_ms[-1]])
 
 
-def _mean_log(latencies: Counts | Floats, bounds_ms: tuple[float, ...]) -> float:
+@lru_cache(maxsize=64)
+def _middle_logs(bounds_ms: tuple[float, ...]) -> Floats:
+    """Mean logarithm of the latency of every bucket."""
     edges = np.log([bounds_ms[0] / 2.0, *bounds_ms, bounds_ms[-1] * 2.0])
-    return float(np.einsum("j,j->", latencies, (edges[1:] + edges[:-1]) / 2.0) / latencies.sum())
+    return np.asarray((edges[1:] + edges[:-1]) / 2.0)
+
+
+def _mean(latencies: Counts | Floats, values: Floats) -> float:
+    return float(np.einsum("j,j->", latencies, values) / latencies.sum())
 
 
 def time_factor(totals: Totals, bounds_ms: tuple[float, ...]) -> float | None:
@@ -88,7 +93,8 @@ def time_factor(totals: Totals, bounds_ms: tuple[float, ...]) -> float | None:
     candidate = totals.counts[CANDIDATE, LATENCY:]
     if int(candidate.sum()) < FEWEST or totals.matched.sum() <= 0:
         return None
-    return math.exp(_mean_log(candidate, bounds_ms) - _mean_log(totals.matched, bounds_ms))
+    logs = _middle_logs(bounds_ms)
+    return math.exp(_mean(candidate, logs) - _mean(totals.matched, logs))
 
 
 def arm_totals(totals: Totals, arm: int, bounds_ms: tuple[float, ...]) -> ArmTotals:
@@ -102,7 +108,7 @@ def arm_totals(totals: Totals, arm: int, bounds_ms: tuple[float, ...]) -> ArmTot
     return ArmTotals(
         int(requests),
         int(bad),
-        _mean_ms(latencies, bounds_ms),
+        _mean(latencies, _middles_ms(bounds_ms)) if latencies.any() else None,
         quantile_ms(latencies, bounds_ms, 0.5),
         quantile_ms(latencies, bounds_ms, 0.99),
     )

@@ -129,6 +129,8 @@ def _remaining(state: SequentialState, policy: Policy, stage: Stage, parts: tupl
     if stage.beta is None or bounds is None:
         return None
     missing: Floats = -math.log(stage.beta) - np.array([part.log for part in parts])
+    if (missing <= 0.0).all():
+        return 0.0
     measured = state.dispersion.measured()
     return remaining_seconds(
         policy,
