@@ -7,22 +7,25 @@ then the decision is stored with a version check, and only what was stored is ra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from meshctl.core.decide import decide, weights_of
-from meshctl.core.errors import Conflict, MeshctlError, StoreError, TemplateError, Unreachable
+from meshctl.core.errors import Conflict, MeshctlError, TemplateError
 from meshctl.core.model import (
     Block,
     Decision,
+    Event,
     Judgement,
     LiveRouting,
+    Phase,
     Release,
     ReleaseState,
     Routing,
     Run,
     Seen,
 )
-from meshctl.core.ports import Clock, Judge, Manifest, Mesh, MeshRecord, Metrics, Renderer, Store, Stored, Workloads
+from meshctl.core.ports import Clock, Judge, Mesh, MeshRecord, Metrics, Renderer, Store, Stored, Workloads
 
 PASSES_MAX = 4
 """A raise is confirmed, a lost race repeated, within the same tick; never more often than this."""
@@ -49,7 +52,7 @@ class TickResult:
 
     decision: Decision | None
     problems: tuple[str, ...] = ()
-    events: tuple[object, ...] = field(default=())
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,15 +72,14 @@ def tick(ports: Ports, name: str, *, reapply: bool = False) -> TickResult:
     down by then.
     """
     problems: list[str] = []
-    events: list[object] = []
+    events: list[Event] = []
     decision = None
     for _ in range(PASSES_MAX):
         try:
             decision, again = _pass(ports, name, problems, reapply=reapply)
         except Conflict:
-            decision, again = None, True
-        else:
-            events += decision.events
+            continue
+        events += decision.events
         reapply = False
         if not again:
             break
@@ -92,19 +94,19 @@ def _pass(ports: Ports, name: str, problems: list[str], *, reapply: bool) -> tup
     decision = decide(stored.release, stored.state, found.seen, found.judgement, stored.requests, now)
     run, before = decision.state.run, stored.state.run
     if run is not None and (before is None or before.name != run.name):
-        found = replace(found, judge_state="", cursor="", blocks=())
+        found = replace(found, judge_state="", cursor="")
     lowered = _lower(ports, stored.release, decision, found.seen, before, problems)
     _save(ports, stored, decision, found)
-    if run is None:
-        return decision, False
     _ensure_workloads(ports, stored.release, decision, problems)
-    live = None if lowered else found.seen.live
+    if lowered is not None:
+        _confirm(ports, stored.release, lowered, problems)
+        return decision, True
     force = reapply or stored.release.metadata.generation != stored.state.observed_generation
-    written = not found.seen.mesh_problem and _apply(ports, stored.release, decision, live, problems, force=force)
-    if not lowered and not written:
-        _retire_workloads(ports, stored.release, decision, found.seen)
-    fresh = before is None or before.name != run.name
-    return decision, lowered or written or fresh
+    if _apply(ports, stored.release, decision, found.seen, problems, force=force):
+        return decision, True
+    _retire_workloads(ports, stored.release, decision, found.seen)
+    fresh = run is not None and (before is None or before.name != run.name)
+    return decision, fresh or decision.wake_at == now
 
 
 # ------------------------------------------------------------------------------------------ read
@@ -161,7 +163,7 @@ def _versions(release: Release, state: ReleaseState) -> Sequence[str]:
 def _read_mesh(mesh: Mesh, release: Release) -> tuple[LiveRouting | None, str]:
     try:
         return mesh.read(release), ""
-    except Unreachable as error:
+    except MeshctlError as error:
         return None, str(error)
 
 
@@ -170,19 +172,50 @@ def _read_mesh(mesh: Mesh, release: Release) -> tuple[LiveRouting | None, str]:
 
 def _lower(
     ports: Ports, release: Release, decision: Decision, seen: Seen, before: Run | None, problems: list[str]
-) -> bool:
-    """Take traffic away where the decision says less than what is live; before the store, on a full disk too."""
+) -> str | None:
+    """Take traffic away where the decision says less than what is live; before the store, on a full disk too.
+
+    Returns the revision that was written, if any.  Only routes that name the run which was loaded are touched: a
+    controller that slept must store, and so find out, before it writes over a newer run.
+    """
     routing, live = decision.routing, seen.live
-    if routing is None or live is None or not _above(live, routing):
-        return False
-    if routing.aborted and live.run == routing.run:
-        return ports.mesh.lower(release, routing.run) is not None
+    if routing is None or before is None:
+        return None
     try:
-        _write(ports, release, routing)
-    except (TemplateError, StoreError) as error:
+        if live is None:
+            return _lower_blindly(ports, release, routing, seen)
+        if live.run != before.name or not _above(live, routing):
+            return None
+        if routing.aborted and not live.aborted:
+            return ports.mesh.lower(release, routing.run)
+        return _write(ports, release, decision, live)
+    except TemplateError as error:
         problems.append(str(error))
-        return before is not None and ports.mesh.lower(release, before.name) is not None
-    return True
+        # What cannot be rendered goes all the way back, for good.  A promoted version does not: `lower` would be
+        # its rollback.
+        return None if before.phase is Phase.PROMOTED else _try_to_lower(ports, release, before, problems)
+    except Conflict:
+        raise
+    except MeshctlError as error:
+        problems.append(str(error))
+        return None
+
+
+def _lower_blindly(ports: Ports, release: Release, routing: Routing, seen: Seen) -> None:
+    """Routes that cannot be read can perhaps still be written; what came of it the next look tells."""
+    if seen.mesh_problem and routing.aborted:
+        with suppress(MeshctlError):
+            ports.mesh.lower(release, routing.run)
+
+
+def _try_to_lower(ports: Ports, release: Release, run: Run, problems: list[str]) -> str | None:
+    try:
+        return ports.mesh.lower(release, run.name)
+    except Conflict:
+        raise
+    except MeshctlError as error:
+        problems.append(str(error))
+        return None
 
 
 def _above(live: LiveRouting, routing: Routing) -> bool:
@@ -212,34 +245,34 @@ def _save(ports: Ports, stored: Stored, decision: Decision, found: _Observation)
     )
 
 
-def _apply(
-    ports: Ports,
-    release: Release,
-    decision: Decision,
-    live: LiveRouting | None,
-    problems: list[str],
-    *,
-    force: bool,
-) -> bool:
-    """Write what was stored, if the mesh says otherwise, and wait briefly for the data plane."""
-    routing = decision.routing
-    if routing is None or (live is not None and _as_decided(live, routing) and not force):
+def _apply(ports: Ports, release: Release, decision: Decision, seen: Seen, problems: list[str], *, force: bool) -> bool:
+    """Write what was stored, if the mesh says otherwise; true when another look is worth while at once."""
+    routing, live = decision.routing, seen.live
+    if routing is None or seen.mesh_problem or (live is not None and _as_decided(live, routing) and not force):
         return False
-    if not _ready_to_serve(ports, release, routing, live):
+    if live is None and not _can_serve(seen, routing.baseline):
         return False
     try:
-        revision = _write(ports, release, routing)
+        revision = _write(ports, release, decision, live)
+    except Conflict:
+        return True
+    except MeshctlError as error:
+        problems.append(str(error))
+        return False
+    return _confirm(ports, release, revision, problems)
+
+
+def _confirm(ports: Ports, release: Release, revision: str, problems: list[str]) -> bool:
+    try:
         return ports.mesh.confirm(release, revision, CONFIRM_TIMEOUT_S)
     except MeshctlError as error:
         problems.append(str(error))
         return False
 
 
-def _ready_to_serve(ports: Ports, release: Release, routing: Routing, live: LiveRouting | None) -> bool:
+def _can_serve(seen: Seen, version: str) -> bool:
     """Routes of a service that has none yet are written only once its replicas can answer (rule 6)."""
-    if live is not None:
-        return True
-    replicas = ports.workloads.ready(release, routing.baseline)
+    replicas = seen.ready(version)
     return replicas is not None and replicas.ready > 0
 
 
@@ -247,13 +280,28 @@ def _as_decided(live: LiveRouting, routing: Routing) -> bool:
     return live.weights == weights_of(routing) and live.run == routing.run and live.aborted == routing.aborted
 
 
-def _write(ports: Ports, release: Release, routing: Routing) -> str:
-    """Render and apply, with the fallback laid ready where the candidate has traffic: all to the baseline, marked."""
+def _write(ports: Ports, release: Release, decision: Decision, live: LiveRouting | None) -> str:
+    """Render and apply with the way back laid ready.  Raises `Conflict` when the routes are not those any more
+    that the decision was made on."""
+    routing = decision.routing
+    assert routing is not None
     objects = ports.renderer.render(release, routing)
-    fallback: Sequence[Manifest] = ()
-    if routing.candidate_weight > 0.0:
-        fallback = ports.renderer.render(release, replace(routing, candidate_weight=0.0, aborted=True))
+    back = _way_back(decision.state, routing)
+    fallback = ports.renderer.render(release, back) if back is not None else ()
+    now = ports.mesh.read(release)
+    if (now and now.revision) != (live and live.revision):
+        raise Conflict(f"the routes of {release.metadata.name!r} changed while they were worked on")
     return ports.mesh.apply(release, objects, fallback=fallback)
+
+
+def _way_back(state: ReleaseState, routing: Routing) -> Routing | None:
+    """Where `lower` leads: from a candidate to the baseline, from a promoted version to the one kept warm."""
+    run = state.run
+    if run is not None and run.phase is Phase.PROMOTED and state.warm is not None:
+        return Routing(state.warm, routing.baseline, 0.0, routing.run, aborted=True)
+    if routing.candidate_weight > 0.0:
+        return replace(routing, candidate_weight=0.0, aborted=True)
+    return None
 
 
 def _ensure_workloads(ports: Ports, release: Release, decision: Decision, problems: list[str]) -> None:
@@ -266,8 +314,8 @@ def _ensure_workloads(ports: Ports, release: Release, decision: Decision, proble
 
 def _retire_workloads(ports: Ports, release: Release, decision: Decision, seen: Seen) -> None:
     """Old replicas go only when the data plane no longer knows their version (rule 6)."""
-    routing, live = decision.routing, seen.live
-    if routing is None or live is None or not live.in_effect:
+    live = seen.live
+    if seen.mesh_problem or (live is not None and not live.in_effect):
         return
-    if set(live.weights) <= set(decision.needed):
+    if live is None or set(live.weights) <= set(decision.needed):
         ports.workloads.retire(release, decision.needed)

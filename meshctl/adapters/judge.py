@@ -1,0 +1,121 @@
+"""The judge behind its port: core's values in, `meshctl_analysis` decides, core's `Judgement` out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from types import ModuleType
+
+import meshctl_analysis.sequential as sequential
+from meshctl_analysis import blocks as data
+from meshctl_analysis.judgement import Judgement as Word
+from meshctl_analysis.policy import Policy, Tolerance
+from meshctl_analysis.sequential import Stage
+from meshctl_analysis.totals import ArmTotals as Totals
+
+from meshctl.core.model import (
+    AnalysisSpec,
+    ArmCounts,
+    ArmTotals,
+    Block,
+    Engine,
+    Judgement,
+    MetricEvidence,
+    Reason,
+    StageTerms,
+    Verdict,
+)
+
+
+class AnalysisJudge:
+    """Implements `meshctl.core.ports.Judge` with the engine that the release names."""
+
+    def learn(self, state: str, analysis: AnalysisSpec, blocks: Sequence[Block]) -> str:
+        engine, policy = _engine(analysis.engine), _policy(analysis)
+        before = engine.load(state) if state else engine.start(policy)
+        text: str = engine.dump(engine.learn(before, policy, [_block(each) for each in blocks]))
+        return text
+
+    def fold(
+        self, state: str, analysis: AnalysisSpec, terms: StageTerms, blocks: Sequence[Block]
+    ) -> tuple[str, Judgement]:
+        engine, policy = _engine(analysis.engine), _policy(analysis)
+        before = engine.load(state) if state else engine.start(policy)
+        after, word = engine.fold(before, policy, _stage(terms), [_block(each) for each in blocks])
+        return engine.dump(after), _judgement(word)
+
+
+def _engine(engine: Engine) -> ModuleType:
+    """The module that decides; the classic one brings scipy.stats along, so only where it is wished."""
+    if engine is Engine.CLASSIC:
+        import meshctl_analysis.classic as classic
+
+        return classic
+    return sequential
+
+
+@lru_cache(maxsize=256)
+def _policy(analysis: AnalysisSpec) -> Policy:
+    errors, latency = analysis.errors, analysis.latency
+    return Policy(
+        alpha=analysis.alpha,
+        errors=Tolerance(errors.tolerance, errors.margin, errors.harm),
+        latency=Tolerance(latency.tolerance, latency.margin, latency.harm),
+        max_error_rate=None if analysis.slo is None else analysis.slo.max_error_rate,
+        warm_up=analysis.warm_up.value,
+    )
+
+
+@lru_cache(maxsize=256)
+def _stage(terms: StageTerms) -> Stage:
+    return Stage(
+        entry=terms.entry,
+        share=terms.weight / 100.0,
+        beta=terms.beta,
+        margin_share=terms.margin_share,
+        bake=terms.bake,
+        comparable=terms.comparable,
+        max_duration_s=terms.max_duration_s,
+    )
+
+
+def _block(block: Block) -> data.Block:
+    return data.Block(
+        start_s=block.start.timestamp(),
+        end_s=block.end.timestamp(),
+        share=block.weight / 100.0,
+        baseline=_arm(block.baseline),
+        candidate=_arm(block.candidate),
+        bounds_ms=block.bounds_ms,
+    )
+
+
+def _arm(counts: ArmCounts) -> data.Arm:
+    return data.Arm(counts.requests, counts.bad, counts.latency)
+
+
+def _judgement(word: Word) -> Judgement:
+    return Judgement(
+        verdict=Verdict(word.verdict),
+        message=word.message,
+        reasons=word.reasons,
+        engine=word.engine,
+        engine_version=word.version,
+        abort_log=word.evidence_log,
+        abort_threshold_log=word.threshold_log,
+        metrics={
+            name: MetricEvidence(each.log, each.ratio, each.lower, each.upper) for name, each in word.metrics.items()
+        },
+        gate_log=word.gate_log,
+        gate_threshold_log=word.gate_threshold_log,
+        baseline=_totals(word.baseline),
+        candidate=_totals(word.candidate),
+        guard=word.guard,
+        wait=None if word.wait is None else Reason(word.wait),
+        step_down=word.step_down,
+        remaining_s=word.remaining_s,
+    )
+
+
+def _totals(totals: Totals) -> ArmTotals:
+    return ArmTotals(totals.requests, totals.bad, totals.mean_ms, totals.p50_ms, totals.p99_ms)

@@ -1,0 +1,142 @@
+"""What people do to releases: apply a wish, ask for something, wait for an end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from meshctl.app.tick import Ports, tick
+from meshctl.core.catalog import Wishes
+from meshctl.core.decide import needed_of
+from meshctl.core.errors import InvalidInput, Refused
+from meshctl.core.model import Acknowledgement, Phase, Release, ReleaseState, Request, Verb, Workload
+from meshctl.core.ports import Store, Stored
+from meshctl.core.progress import SELF_ENDING_HOLDS
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one object: ``created``, ``configured`` or ``unchanged``."""
+
+    kind: str
+    name: str
+    action: str
+
+
+class WishStore(Store, Wishes, Protocol):
+    """Where wishes are put, and where the state of releases tells what serves."""
+
+
+def apply(wishes: WishStore, objects: Sequence[Release | Workload], now: datetime) -> Iterator[Applied]:
+    """Store wishes, workloads first: a release is of no use before its service is known.
+
+    Raises, before anything is stored, `Refused` when a version that is in use would become another program and
+    `InvalidInput` when nobody runs the service of a release.
+    """
+    known = {each.metadata.name for each in (*wishes.workloads(), *objects) if isinstance(each, Workload)}
+    for each in objects:
+        if isinstance(each, Workload):
+            _keep_versions(wishes, each, now)
+        elif each.spec.service not in known:
+            raise InvalidInput(
+                f"Release/{each.metadata.name}: spec.service: there is no Workload {each.spec.service!r}",
+                hint=f"Known: {', '.join(sorted(known)) or 'none'}. Write one, or put it into the same folder.",
+            )
+    for each in sorted(objects, key=lambda wish: isinstance(wish, Release)):
+        before = _present(wishes, each)
+        after = wishes.put_release(each) if isinstance(each, Release) else wishes.put_workload(each)
+        action = "created" if before is None else "unchanged" if before == after else "configured"
+        yield Applied(each.kind, each.metadata.name, action)
+
+
+def _keep_versions(wishes: WishStore, workload: Workload, now: datetime) -> None:
+    """A version is what it runs: while it serves or is tried, its command and environment do not change."""
+    before = _present(wishes, workload)
+    if not isinstance(before, Workload):
+        return
+    stored = [wishes.load(name) for name in wishes.names()]
+    in_use = {
+        version
+        for each in stored
+        if each.release.spec.service == workload.metadata.name
+        for version in needed_of(each.state, now)
+    }
+    for version in in_use:
+        old, new = before.spec.versions.get(version), workload.spec.versions.get(version)
+        if old is not None and (new is None or (old.command, old.env) != (new.command, new.env)):
+            what = "is missing" if new is None else "has another command or environment"
+            raise Refused(
+                f"Workload/{workload.metadata.name}: version {version} is in use and {what} in the new wish",
+                hint="Give the changed program a version of its own and release that.",
+            )
+
+
+def _present(wishes: Wishes, wish: Release | Workload) -> Release | Workload | None:
+    try:
+        if isinstance(wish, Release):
+            return wishes.release(wish.metadata.name)
+        return wishes.workload(wish.metadata.name)
+    except Refused:
+        return None
+
+
+def new_request(
+    verb: Verb, now: datetime, *, actor: str, reason: str = "", weight: float | None = None, full: bool = False
+) -> Request:
+    """A request with an id of its own."""
+    return Request(secrets.token_hex(8), verb, now, actor, reason, weight, full)
+
+
+def acknowledgement(state: ReleaseState, request_id: str) -> Acknowledgement | None:
+    """The answer to a request, once there is one."""
+    return next((each for each in state.acknowledged if each.id == request_id), None)
+
+
+def serve_directly(ports: Ports, name: str, request: Request) -> Acknowledgement:
+    """Tick once with one more request, stored or not, and return its acknowledgement.
+
+    Used for an abort when no controller lives, and by a controller whose store is full.  Raises `StoreError`
+    after traffic was lowered when the decision could not be stored.
+    """
+    result = tick(replace(ports, store=_WithRequest(ports.store, name, request)), name)
+    answer = None if result.decision is None else acknowledgement(result.decision.state, request.id)
+    if answer is None:
+        raise Refused(f"{request.verb} of {name} was not served: others kept writing", hint="Try again.")
+    return answer
+
+
+class _WithRequest:
+    """A store that shows one more pending request than it holds, until that was served."""
+
+    def __init__(self, store: Store, name: str, request: Request) -> None:
+        self._store = store
+        self._name = name
+        self._request = request
+        self.names = store.names
+        self.save = store.save
+        self.request = store.request
+
+    def load(self, name: str) -> Stored:
+        stored = self._store.load(name)
+        known = {each.id for each in stored.requests} | {each.id for each in stored.state.acknowledged}
+        if name != self._name or self._request.id in known:
+            return stored
+        return replace(stored, requests=(*stored.requests, self._request))
+
+
+def end_of(state: ReleaseState) -> int | None:
+    """The exit code of ``wait`` for this state, ``None`` while it is worth waiting (design: objects.md).
+
+    0 promoted, 10 rolled back, 11 held where only a person can lead on.
+    """
+    run = state.run
+    if run is None:
+        return None
+    if run.phase is Phase.PROMOTED:
+        return 0
+    if run.phase is Phase.ROLLED_BACK:
+        return 10
+    return 11 if run.phase is Phase.HELD and run.reason not in SELF_ENDING_HOLDS else None

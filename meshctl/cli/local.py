@@ -1,0 +1,161 @@
+"""``meshctl local``: an embedded mesh on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from meshctl.cli.target import DEFAULT_FOLDER, Target, resolve
+from meshctl.core.errors import Conflict, UnknownTarget, Unreachable, WorkloadError
+
+START_TIMEOUT_S = 30.0
+
+
+@click.group("local")
+def local_command() -> None:
+    """Run an embedded mesh on this machine: real Envoy, your commands as replicas, the same controller.
+
+    \b
+    Example:
+      meshctl local up -f examples/local-shop
+    """
+
+
+folder_option = click.option(
+    "--local", "folder", metavar="DIR", help=f"The folder of the mesh; {DEFAULT_FOLDER} when nothing names one."
+)
+
+
+def _target(folder: str | None) -> Target:
+    """Unlike other commands, ``local`` may assume the usual folder: its name says what is meant."""
+    try:
+        return Target(resolve(folder))
+    except UnknownTarget:
+        return Target(Path(DEFAULT_FOLDER))
+
+
+@local_command.command("up")
+@click.option("-f", "--filename", "path", type=click.Path(path_type=Path), help="Apply these files first.")
+@click.option("--envoy", type=click.Path(path_type=Path), help="The Envoy binary to run.")
+@click.option("--template-dir", type=click.Path(path_type=Path), help="Your own templates.")
+@click.option("--detach", is_flag=True, help="Run in the background; return once it is up.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@folder_option
+def up_command(
+    path: Path | None, envoy: Path | None, template_dir: Path | None, detach: bool, log_format: str, folder: str | None
+) -> int:
+    """Start Envoy, the replicas and the controller; stay in the foreground until Ctrl-C.
+
+    What a killed controller left running is taken over, not started twice.
+
+    \b
+    Examples:
+      meshctl local up -f examples/local-shop
+      meshctl local up --detach && meshctl get -w shop --local
+    """
+    from meshctl.app.commands import apply
+    from meshctl.wiring import Embedded, load_wishes
+
+    target = _target(folder)
+    if target.embedded.place.is_held():
+        raise Conflict(
+            f"a controller runs in {target.base} already",
+            hint="Apply to it with: meshctl apply -f ... --local; end it with: meshctl local down",
+        )
+    store = target.embedded.store(create=True)
+    if path is not None:
+        for applied in apply(store, load_wishes(path, store.workloads()), target.embedded.now()):
+            click.echo(f"{applied.kind.lower()}/{applied.name} {applied.action}", err=True)
+    mesh = Embedded(target.base, envoy=envoy, template_dir=template_dir)
+    if detach:
+        return _detach(target, envoy, template_dir, log_format)
+    from meshctl.controller.local import LocalController
+    from meshctl.controller.logs import configure
+
+    configure(log_format)
+    LocalController(mesh).run()
+    return 0
+
+
+def _detach(target: Target, envoy: Path | None, template_dir: Path | None, log_format: str) -> int:
+    target.embedded.place.make()
+    log = target.base / "controller.log"
+    argv = [sys.executable, "-m", "meshctl", "local", "up", f"--local={target.base}", "--log-format", log_format]
+    argv += [] if envoy is None else ["--envoy", str(envoy)]
+    argv += [] if template_dir is None else ["--template-dir", str(template_dir)]
+    with log.open("ab") as stream:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise WorkloadError(f"the controller in {target.base} did not start", hint="\n  ".join(last))
+        if target.embedded.answers():
+            click.echo(f"controller is up in {target.base} (process {child.pid}, log {log})")
+            return 0
+        time.sleep(0.05)
+    raise WorkloadError(f"the controller in {target.base} does not answer", hint=f"See {log}")
+
+
+@local_command.command("down")
+@folder_option
+def down_command(folder: str | None) -> int:
+    """End the controller, Envoy and all replicas, also those that a killed controller left behind.
+
+    \b
+    Example:
+      meshctl local down
+    """
+    target = _target(folder)
+    try:
+        target.embedded.go_down()
+    except Unreachable:
+        target.embedded.stop_left_behind()
+    click.echo(f"{target.base} is down; its records stay")
+    return 0
+
+
+@local_command.command("status")
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text")
+@folder_option
+def status_command(output: str, folder: str | None) -> int:
+    """Show what runs: controller, Envoy, each replica with its port and health.
+
+    \b
+    Example:
+      meshctl local status -o json
+    """
+    found = _target(folder).embedded.status()
+    if output == "json":
+        click.echo(json.dumps(found))
+        return 0
+    click.echo(f"controller  {'running' if found['controller'] else 'not running'}")
+    for name, url in found["endpoints"].items():
+        click.echo(f"service     {name:20} {url}")
+    for process in found["processes"]:
+        click.echo(f"process     {process['key']:20} pid {process['pid']:<8} {process['state']}")
+    return 0
+
+
+@local_command.command("logs")
+@click.argument("key", required=False)
+@click.option("-n", "--lines", default=20, show_default=True, help="How many lines from the end.")
+@folder_option
+def logs_command(key: str | None, lines: int, folder: str | None) -> int:
+    """Print the last lines of the logs of Envoy and of every replica, or of the one named KEY.
+
+    \b
+    Example:
+      meshctl local logs shop/v2-1-0/0 -n 50
+    """
+    for name, text in _target(folder).embedded.logs(key, lines):
+        click.echo(f"==> {name}")
+        click.echo(text)
+    return 0

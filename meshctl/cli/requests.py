@@ -1,0 +1,143 @@
+"""``promote``, ``abort``, ``pause``, ``resume``, ``retry``: stored first, then carried to the controller."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import click
+
+from meshctl.cli.target import Target, pass_target
+from meshctl.core.errors import MeshctlError, Refused, StoreError, Unreachable
+from meshctl.core.model import Request, Verb
+
+ABORT_TIMEOUT_S = 3.0
+"""An abort waits this long for the controller before it does the work itself."""
+
+REQUEST_TIMEOUT_S = 30.0
+
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision.")
+name_argument = click.argument("name")
+
+
+@click.command("promote")
+@name_argument
+@reason_option
+@click.option("--full", is_flag=True, help="Go to 100 % at once: skips gates, never readiness.  Needs --reason.")
+@pass_target
+def promote_command(target: Target, name: str, reason: str, full: bool) -> int:
+    """Open the manual gate that release NAME waits at, or override an undecided judge.
+
+    An override needs --reason and is recorded with your name.  A regression that the judge has shown cannot be
+    overridden.
+
+    \b
+    Examples:
+      meshctl promote shop --local
+      meshctl promote shop --local --reason "seen in staging, only too little traffic at night"
+    """
+    return ask(target, name, Verb.PROMOTE, reason=reason, full=full)
+
+
+@click.command("abort")
+@name_argument
+@reason_option
+@pass_target
+def abort_command(target: Target, name: str, reason: str) -> int:
+    """Take the candidate of release NAME to 0 % in one write, now.
+
+    Works without a controller, with one that hangs, and on a full disk.  The version is not tried again until
+    you say retry or release another one.
+
+    \b
+    Example:
+      meshctl abort shop --local --reason "support reports empty carts"
+    """
+    return ask(target, name, Verb.ABORT, reason=reason)
+
+
+@click.command("pause")
+@name_argument
+@reason_option
+@pass_target
+def pause_command(target: Target, name: str, reason: str) -> int:
+    """Keep the weight of release NAME as it is until resume; a regression still takes it back.
+
+    \b
+    Example:
+      meshctl pause shop --local --reason "waiting for the marketing mail to go out"
+    """
+    return ask(target, name, Verb.PAUSE, reason=reason)
+
+
+@click.command("resume")
+@name_argument
+@reason_option
+@pass_target
+def resume_command(target: Target, name: str, reason: str) -> int:
+    """Let release NAME go on after a pause, or after a hold that only a person can end.
+
+    \b
+    Example:
+      meshctl resume shop --local
+    """
+    return ask(target, name, Verb.RESUME, reason=reason)
+
+
+@click.command("retry")
+@name_argument
+@click.option("--reason", required=True, metavar="TEXT", help="Why it should go better now; recorded.")
+@pass_target
+def retry_command(target: Target, name: str, reason: str) -> int:
+    """Try the rejected version of release NAME again, in a new run from the first stage.
+
+    \b
+    Example:
+      meshctl retry shop --local --reason "the database index exists now"
+    """
+    return ask(target, name, Verb.RETRY, reason=reason)
+
+
+def ask(target: Target, name: str, verb: Verb, **fields: Any) -> int:
+    """Store a request, have it served, print the answer; returns the exit code."""
+    embedded = target.embedded
+    target.store.release(name)
+    request = embedded.new_request(verb, actor=getpass.getuser(), **fields)
+    stored = _store(target, name, request)
+    timeout_s = ABORT_TIMEOUT_S if verb is Verb.ABORT else REQUEST_TIMEOUT_S
+    try:
+        answer = embedded.say_request(name, request, timeout_s=timeout_s)
+    except Unreachable as unreachable:
+        if verb is not Verb.ABORT:
+            kept = "The request is stored; the next controller serves it." if stored else "Nothing was stored."
+            raise Unreachable(f"{verb} of {name}: {unreachable}", hint=kept) from unreachable
+        return _abort_directly(target, name, request)
+    if not answer["ok"]:
+        raise _refusal(answer)
+    click.echo(answer["message"])
+    return 0
+
+
+def _store(target: Target, name: str, request: Request) -> bool:
+    """Store the request; an abort goes on without, for instance on a full disk."""
+    try:
+        target.store.request(name, request)
+    except StoreError:
+        if request.verb is not Verb.ABORT:
+            raise
+        return False
+    return True
+
+
+def _abort_directly(target: Target, name: str, request: Request) -> int:
+    told = target.embedded.serve_directly(name, request)
+    if not told.accepted:
+        raise Refused(told.message)
+    click.echo(f"{told.message} (no controller answered; done by this command)")
+    return 0
+
+
+def _refusal(answer: dict[str, Any]) -> MeshctlError:
+    error = Refused(str(answer["message"]))
+    error.exit_code = int(answer.get("exitCode", Refused.exit_code))
+    return error

@@ -1,0 +1,53 @@
+"""``meshctl wait``."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import click
+
+from meshctl.cli.target import Target, pass_target
+from meshctl.core.errors import InvalidInput
+
+POLL_S = 0.2
+TIMED_OUT = 12
+
+
+@click.command("wait")
+@click.argument("name")
+@click.option("--for", "goal", type=click.Choice(["promoted", "ended"]), default="promoted", show_default=True)
+@click.option("--timeout", default="1h", show_default=True, metavar="DURATION", help="For instance 90s or 30m.")
+@pass_target
+def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
+    """Wait until release NAME is promoted, or until its run has ended either way.
+
+    \b
+    Exit code: 0 promoted (with --for ended also when rolled back), 10 rolled back, 11 held where only a person
+    can lead on, 12 timed out.
+    Example:
+      meshctl wait shop --local --for promoted --timeout 30m || page-somebody
+    """
+    from meshctl.app.commands import end_of
+    from meshctl.wiring import parse_duration
+
+    limit: timedelta = parse_duration(timeout)
+    if limit <= timedelta(0):
+        raise InvalidInput(f"--timeout {timeout}: must be longer than nothing")
+    store = target.store
+    deadline = time.monotonic() + limit.total_seconds()
+    while True:
+        stored = store.load(name)
+        state = stored.state
+        settled = state.observed_generation == stored.release.metadata.generation
+        code = end_of(state) if settled and not stored.requests else None
+        if code is not None:
+            run = state.run
+            assert run is not None
+            click.echo(f"{run.name} {run.phase} {run.reason or ''}: {run.message}")
+            return 0 if goal == "ended" and code == 10 else code
+        if time.monotonic() >= deadline:
+            waits_for = state.run.waits_for if state.run else "the controller"
+            click.echo(f"{name} is still on its way after {timeout}: waits for {waits_for}", err=True)
+            return TIMED_OUT
+        time.sleep(POLL_S)

@@ -1,0 +1,157 @@
+"""The embedded controller: one foreground process that supervises, ticks, and listens for a word.
+
+A moving release is looked at every second, an idle one every ten and whenever somebody speaks of it.  The loop
+holds nothing of a run: it can be killed at any moment and the next one goes on from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from threading import Event as Flag
+from types import FrameType
+from typing import Any
+
+from meshctl.app.commands import serve_directly
+from meshctl.app.tick import TickResult, tick
+from meshctl.core.errors import MeshctlError, StoreError
+from meshctl.core.model import Event, Request
+from meshctl.wiring import Embedded, decode_request
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+IDLE_TICK = timedelta(seconds=10)
+
+
+class LocalController:
+    """Runs an embedded mesh until it is told to stop."""
+
+    def __init__(self, mesh: Embedded) -> None:
+        self._mesh = mesh
+        self._due: dict[str, datetime] = {}
+        self._seen: set[str] = set()
+        self._told: dict[str, tuple[str, ...]] = {}
+        self._stopped = Flag()
+
+    def run(self) -> None:
+        """Hold the folder, start what is to run, loop; tear everything down at the end.
+
+        Raises `Conflict` when another controller holds the folder, `WorkloadError` when Envoy will not start.
+        """
+        mesh = self._mesh
+        with mesh.place.held(), _signals(self.stop):
+            try:
+                mesh.start()
+                with mesh.place.listen() as ear:
+                    log.info("controller is up in %s", mesh.place.base)
+                    self._loop(ear)
+            finally:
+                mesh.stop()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _loop(self, ear: Any) -> None:
+        mesh = self._mesh
+        next_round = mesh.monotonic()
+        while not self._stopped.is_set():
+            self._round()
+            next_round = max(next_round + TICK_S, mesh.monotonic())
+            while not self._stopped.is_set() and (left := next_round - mesh.monotonic()) > 0:
+                if heard := ear.next_word(left):
+                    self._serve(*heard)
+
+    def _round(self) -> None:
+        mesh = self._mesh
+        now = mesh.ports.clock.now()
+        try:
+            trouble = mesh.supervise(now)
+            names = mesh.ports.store.names()
+        except MeshctlError as error:
+            self._tell("", (str(error),))
+            return
+        self._tell("", (trouble,) if trouble else ())
+        for name in names:
+            if self._due.get(name, now) <= now:
+                self._tick(name)
+
+    def _tick(self, name: str) -> None:
+        """Tick one release; trouble with one never stops the others."""
+        now = self._mesh.ports.clock.now()
+        self._due[name] = now + timedelta(seconds=TICK_S / 2)
+        try:
+            result = tick(self._mesh.ports, name, reapply=name not in self._seen)
+        except MeshctlError as error:
+            self._tell(name, (str(error),))
+            return
+        self._seen.add(name)
+        self._log(name, result)
+        if result.decision is not None:
+            wake_at = result.decision.wake_at
+            latest = now + IDLE_TICK
+            moving = wake_at is not None and wake_at <= now + timedelta(seconds=TICK_S)
+            self._due[name] = now if moving else min(wake_at or latest, latest)
+
+    def _log(self, name: str, result: TickResult) -> None:
+        self._tell(name, result.problems)
+        for event in result.events:
+            log.info("%s: %s", name, event.message, extra=_fields(name, event))
+
+    def _tell(self, name: str, problems: tuple[str, ...]) -> None:
+        """Log trouble once, not once a second."""
+        if problems and self._told.get(name) != problems:
+            for problem in problems:
+                log.warning("%s%s", f"{name}: " if name else "", problem)
+        self._told[name] = problems
+
+    def _serve(self, word: dict[str, Any], answer: Any) -> None:
+        """Carry out a word from the control socket: ``wake`` a release, carry a ``request``, or go ``down``."""
+        kind, name = word.get("word"), str(word.get("release", ""))
+        try:
+            if kind == "down":
+                self.stop()
+                answer.give(ok=True, message="going down")
+            elif kind == "wake":
+                self._due.pop(name, None)
+                self._tick(name)
+                answer.give(ok=True, message="looked at")
+            elif kind == "request":
+                self._serve_request(name, decode_request(word.get("request")), answer)
+            else:
+                answer.give(ok=False, message=f"unknown word {kind!r}", exitCode=2)
+        except MeshctlError as error:
+            answer.give(ok=False, message=str(error), exitCode=error.exit_code)
+
+    def _serve_request(self, name: str, request: Request, answer: Any) -> None:
+        self._due.pop(name, None)
+        try:
+            told = serve_directly(self._mesh.ports, name, request)
+        except StoreError as error:
+            message = f"{request.verb} of {name} is in effect but could not be stored: {error}"
+            answer.give(ok=False, message=message, exitCode=error.exit_code)
+            return
+        log.info("%s: %s", name, told.message)
+        answer.give(ok=told.accepted, message=told.message, exitCode=0 if told.accepted else 16)
+
+
+def _fields(name: str, event: Event) -> dict[str, object]:
+    return {"release": name, "run": event.run, "stage": event.stage}
+
+
+@contextmanager
+def _signals(stop: Any) -> Iterator[None]:
+    """SIGINT and SIGTERM end the loop in good order; what was there before comes back afterwards."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,254 @@
+"""The only place that joins ports to adapters: an embedded folder, as the command line and the controller see it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from meshctl.adapters.clock import SystemClock
+from meshctl.adapters.place import Place
+from meshctl.app.commands import new_request, serve_directly
+from meshctl.app.tick import Ports
+from meshctl.core.catalog import Archive, Wishes
+from meshctl.core.errors import InvalidInput, UnknownTarget
+from meshctl.core.model import Acknowledgement, Release, Request, Routing, Verb, Workload
+from meshctl.core.ports import Store
+
+STATE_FILE = "state.db"
+
+
+class StateStore(Store, Wishes, Archive, Protocol):
+    """Everything that a folder's store offers."""
+
+
+class EmbeddedPlace:
+    """An embedded folder from outside: its records, and the way to whoever runs it.  Starts nothing."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.place = Place(base)
+
+    def store(self, *, create: bool = False) -> StateStore:
+        """The folder's store.  Raises `UnknownTarget` when there is none and none shall be made."""
+        from meshctl.adapters.store_sqlite import SqliteStore
+
+        if create:
+            self.place.make()
+        elif not (self.base / STATE_FILE).exists():
+            raise UnknownTarget(
+                f"{self.base} holds no embedded mesh",
+                hint="Start one with: meshctl local up -f DIR, or name another folder with --local=DIR.",
+            )
+        return SqliteStore(self.base, create=create)
+
+    def now(self) -> datetime:
+        return SystemClock().now()
+
+    def new_request(self, verb: Verb, **fields: Any) -> Request:
+        return new_request(verb, self.now(), **fields)
+
+    def say_request(self, name: str, request: Request, *, timeout_s: float) -> dict[str, Any]:
+        """Have the controller serve a request now.  Raises `Unreachable`."""
+        from meshctl.adapters.wire import encode
+
+        word = {"word": "request", "release": name, "request": encode(request)}
+        return self.place.say(word, timeout_s=timeout_s)
+
+    def wake(self, name: str) -> bool:
+        """Have the controller look at a release now; false when there is none."""
+        if not self.place.is_held():
+            return False
+        self.place.say({"word": "wake", "release": name})
+        return True
+
+    def answers(self) -> bool:
+        """Whether a controller is up and listens."""
+        if not (self.base / "control.sock").exists():
+            return False
+        return bool(self.place.say({"word": "hello"}, timeout_s=2.0))
+
+    def go_down(self) -> None:
+        """Ask the controller to tear everything down, and wait until it has.  Raises `Unreachable`."""
+        self.place.say({"word": "down"})
+        while self.place.is_held():
+            time.sleep(0.02)
+
+    def serve_directly(self, name: str, request: Request) -> Acknowledgement:
+        """Tick once in this process, without a controller."""
+        return serve_directly(Embedded(self.base).ports, name, request)
+
+    def stop_left_behind(self) -> None:
+        """End what a killed controller left running."""
+        Embedded(self.base).stop()
+
+    def status(self) -> dict[str, Any]:
+        """Controller, endpoints and processes, as plain data."""
+        mesh = Embedded(self.base)
+        return {
+            "controller": self.place.is_held(),
+            "endpoints": endpoints(self.base),
+            "processes": [
+                {"key": key, "pid": process.pid, "state": "running" if process_alive(process) else "gone"}
+                for key, process in sorted(mesh.processes.records().items())
+            ],
+        }
+
+    def logs(self, key: str | None, lines: int) -> Iterator[tuple[str, str]]:
+        """Name and last lines of each log.  Raises `InvalidInput` when ``key`` names none."""
+        from meshctl.adapters.envoy.files import last_lines
+
+        found = sorted((self.base / "logs").glob("*.log"))
+        wished = [path for path in found if key is None or path.stem == key.replace("/", "-")]
+        if key is not None and not wished:
+            known = ", ".join(path.stem for path in found) or "none"
+            raise InvalidInput(f"no log is named {key!r}", hint=f"There are: {known}.")
+        for path in wished:
+            yield path.stem, last_lines(path, lines, read_bytes=1_000_000)
+
+
+def process_alive(process: Any) -> bool:
+    from meshctl.adapters.supervision import alive
+
+    return alive(process)
+
+
+class Embedded:
+    """An embedded folder from inside: real Envoy, real processes, the store, joined to ports."""
+
+    def __init__(self, base: Path, *, envoy: Path | None = None, template_dir: Path | None = None) -> None:
+        from meshctl.adapters.envoy.server import EnvoyServer
+        from meshctl.adapters.processes import LocalWorkloads
+        from meshctl.adapters.supervision import ProcessTable
+
+        outside = EmbeddedPlace(base)
+        self.place = outside.place
+        self.store = outside.store()
+        self._wished = self.store.workloads()
+        self._server = EnvoyServer(base, self._wished, binary=envoy)
+        self._workloads = LocalWorkloads(base, self._wished, self._server.pools)
+        self._template_dir = template_dir
+        self.processes = ProcessTable(base)
+        self.monotonic = time.monotonic
+
+    @cached_property
+    def ports(self) -> Ports:
+        from meshctl.adapters.envoy.mesh import EnvoyMesh
+        from meshctl.adapters.envoy.metrics import EnvoyMetrics
+        from meshctl.adapters.judge import AnalysisJudge
+        from meshctl.adapters.templates import TemplateRenderer
+
+        clock = SystemClock()
+        return Ports(
+            store=self.store,
+            mesh=EnvoyMesh(self._server),
+            workloads=self._workloads,
+            metrics=EnvoyMetrics(self._server, clock),
+            judge=AnalysisJudge(),
+            renderer=TemplateRenderer(self._template_dir),
+            clock=clock,
+        )
+
+    def start(self) -> None:
+        """Adopt what runs, start Envoy."""
+        self._workloads.adopt()
+        self._server.start()
+
+    def supervise(self, now: datetime) -> str:
+        """One look at Envoy and all replicas; returns what is wrong with Envoy, empty when nothing is."""
+        wished = self.store.workloads()
+        if wished != self._wished:
+            self._wished = wished
+            self._workloads.wish(wished)
+            self._server.workloads.update({each.metadata.name: each for each in wished})
+        self._workloads.supervise(now)
+        return self._server.supervise(now)
+
+    def stop(self) -> None:
+        """End replicas and Envoy; Envoy last, so that the last requests get their answers."""
+        self._workloads.stop_all()
+        self._server.stop()
+
+
+def endpoints(base: Path) -> dict[str, str]:
+    """Service -> URL where its users reach it, for the services that are open."""
+    path = base / "endpoints.json"
+    if not path.exists():
+        return {}
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return {service: f"http://{address}" for service, address in found.items()}
+
+
+# ------------------------------------------------------------------------------------ files and text
+
+
+def load_wishes(path: Path, workloads: Sequence[Workload], *, embedded: bool = True) -> list[Release | Workload]:
+    """Read and check a file or folder of manifests; ``workloads`` are those already known.
+
+    ``embedded``: also refuse what only a cluster can do.
+
+    Raises `InvalidInput` naming file, line and field.
+    """
+    from meshctl.adapters.manifests import load_manifests
+
+    return load_manifests(path, known_workloads=workloads, embedded=embedded)
+
+
+def wish_as_yaml(wish: Release | Workload) -> str:
+    """A wish as a person would write it, every default spelled out."""
+    from meshctl.adapters.manifests import dump_yaml
+    from meshctl.adapters.wire import encode
+
+    data = encode(wish)
+    data["metadata"].pop("generation", None)
+    return dump_yaml([data])
+
+
+def render_release(path: Path, weight: float, baseline: str | None, template_dir: Path | None) -> str:
+    """The mesh objects of the one Release in ``path`` at ``weight`` percent, as YAML."""
+    from meshctl.adapters.manifests import dump_yaml
+    from meshctl.adapters.templates import TemplateRenderer
+
+    releases = [wish for wish in load_wishes(path, (), embedded=False) if isinstance(wish, Release)]
+    if len(releases) != 1:
+        raise InvalidInput(f"{path}: render takes a file with one Release, found {len(releases)}")
+    release = releases[0]
+    version = release.spec.version
+    first = baseline is None or baseline == version
+    routing = Routing(
+        baseline=version if first or baseline is None else baseline,
+        candidate=None if first else version,
+        candidate_weight=0.0 if first else weight,
+        run=f"{release.metadata.name}-1",
+    )
+    return dump_yaml(TemplateRenderer(template_dir).render(release, routing))
+
+
+def decode_request(data: object) -> Request:
+    """A request from the control socket.  Raises `InvalidInput`."""
+    from meshctl.adapters.wire import decode
+
+    return decode(Request, data)
+
+
+def parse_duration(text: str) -> timedelta:
+    """``90s``, ``1h30m``.  Raises `InvalidInput`."""
+    from meshctl.core.timetext import parse_duration as parse
+
+    return parse(text)
+
+
+def controller_command(base: Path, *, files: Path | None = None) -> list[str]:
+    """The command line of an embedded controller for ``base``."""
+    argv = [sys.executable, "-m", "meshctl", "local", "up", f"--local={base}"]
+    return argv if files is None else [*argv, "-f", str(files)]
+
+
+def system_clock() -> SystemClock:
+    """The wall clock, for surfaces that must name an instant."""
+    return SystemClock()
