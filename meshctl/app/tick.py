@@ -183,7 +183,8 @@ def _lower(
         return None
     try:
         if live is None:
-            return _lower_blindly(ports, release, routing, seen)
+            _lower_blindly(ports, release, routing, seen)
+            return None
         if live.run != before.name or not _above(live, routing):
             return None
         if routing.aborted and not live.aborted:

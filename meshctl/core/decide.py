@@ -49,10 +49,9 @@ def decide(
     acknowledgements.
     """
     turn = Turn(release, state, judgement, now)
-    _obey_the_mark(turn, seen)
-    for request in sorted(pending, key=lambda each: (each.verb is not Verb.ABORT, each.time, each.id)):
-        requests.serve(turn, request, seen)
-    _follow_the_wish(turn)
+    progress.take_note(turn, seen)
+    _serve(turn, pending, seen)
+    _follow_the_wish(turn, seen)
     progress.advance(turn, seen)
     turn.expire_warm()
     state = turn.state
@@ -62,7 +61,7 @@ def decide(
         served=tuple(request.id for request in pending),
         routing=routing_of(state, now),
         needed=needed_of(state, now),
-        wake_at=_wake_at(state, now),
+        wake_at=_wake_at(release, state, now),
     )
 
 
@@ -93,11 +92,6 @@ def needed_of(state: ReleaseState, now: datetime) -> tuple[str, ...]:
     return tuple(dict.fromkeys(version for version in versions if version is not None))
 
 
-def exposure(weights: dict[str, float], run: Run | None) -> float:
-    """The share, in percent, of users that the run's candidate serves."""
-    return 0.0 if run is None else weights.get(run.candidate, 0.0)
-
-
 def weights_of(routing: Routing) -> dict[str, float]:
     """Percent per version, as `LiveRouting.weights` has them."""
     if routing.candidate is None:
@@ -108,36 +102,69 @@ def weights_of(routing: Routing) -> dict[str, float]:
     }
 
 
+def _serve(turn: Turn, pending: Sequence[Request], seen: Seen) -> None:
+    """Answer every request once: aborts, then what the mark of an abort says, then the others by age.
+
+    The mark comes after the aborts, so that one whose storing was cut short is still acknowledged to the person
+    who asked for it, and before the others, so that it leaves them nothing to raise.
+    """
+    answered = {word.id for word in turn.state.acknowledged}
+    new = {request.id: request for request in pending if request.id not in answered}
+    ordered = sorted(new.values(), key=lambda request: (request.time, request.id))
+    for request in ordered:
+        if request.verb is Verb.ABORT:
+            requests.serve(turn, request, seen)
+    _obey_the_mark(turn, seen)
+    for request in ordered:
+        if request.verb is not Verb.ABORT:
+            requests.serve(turn, request, seen)
+
+
 def _obey_the_mark(turn: Turn, seen: Seen) -> None:
     """Routes that carry the aborted mark of this run were lowered for good, whatever the store says (rule 2)."""
     run, live = turn.run, seen.live
-    if run is None or live is None or run.phase.ended:
+    if run is None or live is None or not live.aborted or live.run != run.name:
         return
-    if live.aborted and live.run == run.name:
-        turn.take_back(Move.ABORT, Reason.ABORTED, f"the routes say that {run.candidate} was taken back for good")
+    message = f"the routes say that {run.candidate} was taken back for good"
+    if not run.phase.ended:
+        turn.take_back(Move.ABORT, Reason.ABORTED, message)
+    elif run.phase is Phase.PROMOTED and run.baseline is not None and not live.weights.get(run.candidate):
+        turn.give_way(run.baseline, Reason.ABORTED, message)
 
 
-def _follow_the_wish(turn: Turn) -> None:
-    """Start, or make way for, the run that the spec wishes."""
+def _follow_the_wish(turn: Turn, seen: Seen) -> None:
+    """Start the run that the spec wishes, or end the one that is in its way.
+
+    Never both in one decision: the old run's end is carried out and stored before the new one begins.
+    """
     wished, run = turn.release.spec.version, turn.run
-    if run is not None and not run.phase.ended:
-        if run.candidate == wished:
-            return
+    if run is not None and not run.phase.ended and run.candidate != wished:
         turn.take_back(Move.SUPERSEDE, Reason.SUPERSEDED, f"{run.candidate} makes way for {wished}")
-    if wished != turn.state.baseline and wished not in turn.state.rejected:
+    elif not turn.stopped and _may_start(turn.release, turn.state):
         turn.start_run()
-    turn.observe_generation()
+    if not seen.mesh_problem:
+        turn.observe_generation()
+
+
+def _may_start(release: Release, state: ReleaseState) -> bool:
+    """Only once the run before it has ended and the data plane has taken up its end."""
+    wished, run = release.spec.version, state.run
+    free = run is None or (run.phase.ended and run.weight == run.confirmed)
+    return free and wished != state.baseline and wished not in state.rejected
 
 
 def _retired(run: Run, now: datetime) -> bool:
     return run.ended_at is not None and now - run.ended_at >= RETIRE_AFTER
 
 
-def _wake_at(state: ReleaseState, now: datetime) -> datetime | None:
+def _wake_at(release: Release, state: ReleaseState, now: datetime) -> datetime | None:
+    """``now`` asks for another decision at once: a run that waits to begin."""
     run = state.run
+    if _may_start(release, state):
+        return now
     if run is None:
         return None
-    if not run.phase.ended:
+    if not run.phase.ended or run.weight != run.confirmed:
         return now + TICK
     if run.phase is Phase.PROMOTED:
         return state.warm_until

@@ -6,11 +6,11 @@ what is wrong, whether the stage may end (design: statistics 7, "state machine a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from meshctl.core.model import (
     FULL,
+    Actor,
     Gate,
     Judgement,
     OnInconclusive,
@@ -23,7 +23,7 @@ from meshctl.core.model import (
 )
 from meshctl.core.strategies.canary import STEPPED_DOWN_WEIGHT
 from meshctl.core.transitions import Move
-from meshctl.core.turn import JUDGE, Turn
+from meshctl.core.turn import CONTROLLER, JUDGE, Turn
 
 EFFECT_TIMEOUT = timedelta(seconds=30)
 """How long a decided weight may take to arrive in the data plane before the run is held."""
@@ -35,45 +35,80 @@ SELF_ENDING_HOLDS = (Reason.METRICS_OUTAGE, Reason.NO_TRAFFIC, Reason.SHARE_MISM
 """These end when the cause is gone; the others wait for a person."""
 
 
-def advance(turn: Turn, seen: Seen) -> None:
-    """Move the run as far as this tick allows."""
+def take_note(turn: Turn, seen: Seen) -> None:
+    """Keep what was found, before anybody acts: weight that nobody decided, the judge's newest word."""
     run = turn.run
     if run is None:
         return
+    _note_drift(turn, run, seen)
     if run.phase.ended:
         _watch_the_end(turn, seen)
-    elif not run.entries:
+    elif run.entries:
+        _keep_the_word(turn, seen)
+
+
+def _keep_the_word(turn: Turn, seen: Seen) -> None:
+    if seen.newest_block_end is not None:
+        turn.change(evidence_until=seen.newest_block_end)
+    if turn.judgement is not None:
+        turn.change(verdict=turn.judgement.verdict, judgement=turn.judgement)
+
+
+def advance(turn: Turn, seen: Seen) -> None:
+    """Move the run as far as this tick allows."""
+    run = turn.run
+    if run is None or run.phase.ended:
+        return
+    if not run.entries:
         _await_readiness(turn, seen)
     else:
         _walk(turn, seen)
 
 
+def missing_for_a_raise(run: Run, seen: Seen) -> str:
+    """What must be there before the candidate gets more weight and is not; empty when nothing is missing.
+
+    What is not known is missing: capacity comes before weight (rule 6), and nothing unseen is raised.
+    """
+    replicas = seen.ready(run.candidate)
+    if replicas is None:
+        return f"replicas of {run.candidate}: unknown"
+    if not replicas.complete:
+        detail = f": {replicas.message}" if replicas.message else ""
+        return f"replicas of {run.candidate}: {replicas.ready} of {replicas.wished} ready{detail}"
+    return f"the mesh to answer: {seen.mesh_problem}" if seen.mesh_problem else ""
+
+
+def _note_drift(turn: Turn, run: Run, seen: Seen) -> None:
+    """More weight than was decided is written down here; the caller takes it away at once (rule 9)."""
+    decided = {run.candidate: run.weight}
+    expected = {run.candidate: max(run.weight, run.confirmed), run.baseline: FULL, turn.state.baseline: FULL}
+    for version, weight in seen.live.weights.items() if seen.live is not None else ():
+        if weight > expected.get(version, 0.0):
+            turn.note(f"found {version} at {weight:g} % where {decided.get(version, 0.0):g} % was decided: lowered")
+
+
 def _await_readiness(turn: Turn, seen: Seen) -> None:
     """Before any traffic: nothing but ready replicas leads on (rule 6)."""
     run = turn.active
-    replicas = seen.ready(run.candidate)
-    if run.phase is Phase.PENDING and replicas is not None and replicas.complete:
-        if run.baseline is None:
-            turn.promote(Move.FIRST_RELEASE, Reason.FIRST_RELEASE, f"{run.candidate} is ready and the first version")
-        elif not seen.mesh_problem:
-            weight = run.stages[0].weight
-            turn.enter_stage(Move.READY, 0, None, f"{run.candidate} is ready and gets {weight:g} %")
+    if run.phase is not Phase.PENDING:
         return
-    found = "unknown" if replicas is None else f"{replicas.ready} of {replicas.wished} ready"
-    if replicas is not None and replicas.message:
-        found += f": {replicas.message}"
-    if run.phase is Phase.PENDING and turn.now - run.started_at > run.spec.ready_timeout:
-        turn.take_back(Move.NOT_READY, Reason.NOT_READY, f"replicas of {run.candidate} did not get ready: {found}")
-        return
-    _wait_for(turn, f"replicas of {run.candidate}: {found}")
+    replicas, missing = seen.ready(run.candidate), missing_for_a_raise(run, seen)
+    ready = replicas is not None and replicas.complete
+    if ready and run.baseline is None:
+        turn.promote(Move.FIRST_RELEASE, Reason.FIRST_RELEASE, f"{run.candidate} is ready and the first version")
+    elif not missing:
+        weight = run.stages[0].weight
+        turn.enter_stage(Move.READY, 0, None, f"{run.candidate} is ready and gets {weight:g} %")
+        _wait_for(turn, _effect_of(turn.active))
+    elif not ready and turn.now - run.started_at > run.spec.ready_timeout:
+        turn.take_back(Move.NOT_READY, Reason.NOT_READY, f"{run.candidate} did not get ready: still {missing}")
+    else:
+        _wait_for(turn, missing)
 
 
 def _walk(turn: Turn, seen: Seen) -> None:
-    if seen.newest_block_end is not None:
-        turn.change(evidence_until=seen.newest_block_end)
-    if turn.judgement is not None:
-        turn.change(verdict=turn.judgement.verdict, judgement=turn.judgement)
-    steps = (_see_replicas, _see_weight, _hear_the_judge, _pass_opened_gate, _recover, _hold, _step, _end_stage)
+    steps = (_see_replicas, _hear_the_judge, _see_weight, _pass_opened_gate, _recover, _hold, _step, _end_stage)
     for step in steps:
         if step(turn, seen):
             return
@@ -82,7 +117,7 @@ def _walk(turn: Turn, seen: Seen) -> None:
 def _see_replicas(turn: Turn, seen: Seen) -> bool:
     """A candidate without a single ready replica gets no traffic."""
     run, replicas = turn.active, seen.ready(turn.active.candidate)
-    if replicas is None or replicas.ready > 0 or replicas.wished == 0:
+    if replicas is None or replicas.ready > 0:
         return False
     detail = f": {replicas.message}" if replicas.message else ""
     turn.take_back(Move.NOT_READY, Reason.NOT_READY, f"no replica of {run.candidate} is ready any more{detail}")
@@ -93,37 +128,48 @@ def _see_weight(turn: Turn, seen: Seen) -> bool:
     """Compare the live weight with the decided one (rule 9) and take note of a confirmation."""
     run = turn.active
     if seen.mesh_problem:
-        _wait_for(turn, f"the mesh to answer: {seen.mesh_problem}")
         return False
     live = 0.0 if seen.live is None else seen.live.weights.get(run.candidate, 0.0)
     if live > max(run.weight, run.confirmed):
-        turn.note(f"found {live:g} % where {run.weight:g} % was decided: lowered")
         return True
-    if live < run.weight and live != run.confirmed:
+    if live < run.weight and (live != run.confirmed or not _in_flight(run)):
         _lowered_by_other(turn, live)
         return True
-    if live < run.weight == run.confirmed:
-        _lowered_by_other(turn, live)
-        return True
-    if live == run.weight != run.confirmed and seen.live is not None and seen.live.in_effect:
+    if live == run.weight and _in_flight(run) and _works_by(seen, run):
         turn.change(
             confirmed=run.weight,
             evidence_until=turn.now,
             first_traffic_at=run.first_traffic_at or turn.now,
         )
-        if turn.active.phase is Phase.PROGRESSING:
-            turn.change(clock=run.clock.started(turn.now))
+        _run_clock(turn)
     return False
+
+
+def _works_by(seen: Seen, run: Run) -> bool:
+    """Whether the data plane works by routes of this run."""
+    return seen.live is not None and seen.live.in_effect and seen.live.run == run.name
 
 
 def _lowered_by_other(turn: Turn, live: float) -> None:
     """Somebody took weight away: never raised by repair, a person must say so."""
-    run = turn.active
+    run, weight = turn.active, _tenths_below(live)
     message = f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %"
-    if run.phase is Phase.HELD and run.reason is Reason.LOWERED_BY_OTHER and live == run.weight:
-        return
-    turn.move(Move.HOLD, Reason.LOWERED_BY_OTHER, message, weight=live, confirmed=live, problem_since=turn.now)
+    turn.move(
+        Move.HOLD,
+        Reason.LOWERED_BY_OTHER,
+        message,
+        weight=weight,
+        confirmed=weight,
+        problem_since=turn.now,
+        gate_opened=False,
+    )
     _wait_for(turn, "a person: resume, promote --reason or abort")
+
+
+def _tenths_below(weight: float) -> float:
+    """The greatest weight that can be rendered and is not above this one, which a stranger wrote."""
+    rounded = round(weight, 1)
+    return rounded if rounded <= weight else round(rounded - 0.1, 1)
 
 
 def _hear_the_judge(turn: Turn, seen: Seen) -> bool:
@@ -132,7 +178,7 @@ def _hear_the_judge(turn: Turn, seen: Seen) -> bool:
         return False
     move, reason = (Move.GUARD, Reason.GUARD) if judgement.guard else (Move.FAIL, Reason.REGRESSION)
     message = f"{run.candidate} is taken back at {run.weight:g} %: {judgement.message}"
-    turn.take_back(move, reason, message, actor=JUDGE, verdict=Verdict.FAIL)
+    turn.take_back(move, reason, message, actor=JUDGE)
     return True
 
 
@@ -145,7 +191,8 @@ def _pass_opened_gate(turn: Turn, seen: Seen) -> bool:
     run = turn.active
     if not run.gate_opened or run.phase is not Phase.PROGRESSING or _in_flight(run):
         return False
-    _pass(turn, seen, Reason.OVERRIDE, "promoted by a person")
+    reason = Reason.OVERRIDE if run.reason is Reason.OVERRIDE else Reason.MANUAL_GATE
+    _pass(turn, seen, reason, "the gate was opened by a person", CONTROLLER)
     return True
 
 
@@ -194,7 +241,7 @@ def _problem(turn: Turn, seen: Seen) -> tuple[Reason, str, str] | None:
         return (
             Reason.NOT_IN_EFFECT,
             f"{run.weight:g} % is not in effect after {EFFECT_TIMEOUT.seconds} s: {found}",
-            f"the data plane to take {run.weight:g} %",
+            _effect_of(run),
         )
     if run.evidence_until is not None and now - run.evidence_until > STALE_AFTER:
         found = seen.metrics_problem or "no answer"
@@ -227,15 +274,16 @@ def _step(turn: Turn, seen: Seen) -> bool:
     """In a bake: down to the informative share on suspicion, back up when it is quiet."""
     run, judgement = turn.active, turn.judgement
     if _in_flight(run):
-        _wait_for(turn, f"the data plane to take {run.weight:g} %")
+        _wait_for(turn, _effect_of(run))
         return True
     if judgement is None or not run.entries[-1].bake:
         return False
-    wished = min(turn.stage.weight, STEPPED_DOWN_WEIGHT) if judgement.step_down else turn.stage.weight
-    if wished == run.weight:
+    wished = STEPPED_DOWN_WEIGHT if judgement.step_down else turn.stage.weight
+    if wished == run.weight or (wished > run.weight and missing_for_a_raise(run, seen)):
         return False
     word = "suspicion: compared at" if wished < run.weight else "quiet again: back to"
     turn.move(Move.STEP, None, f"{word} {wished:g} %", actor=JUDGE, weight=wished)
+    _wait_for(turn, _effect_of(turn.active))
     return True
 
 
@@ -248,7 +296,7 @@ def _end_stage(turn: Turn, seen: Seen) -> bool:
         turn.move(Move.GATE, Reason.MANUAL_GATE, f"{run.weight:g} % waits for a person to promote")
         _wait_for(turn, "a person: promote or abort")
     elif ripe and judgement is not None and judgement.verdict is Verdict.PASS:
-        _pass(turn, seen, Reason.EVIDENCE, judgement.message)
+        _pass(turn, seen, Reason.EVIDENCE, judgement.message, JUDGE)
     elif elapsed >= stage.max_duration and stage.weight < FULL:
         _give_up(turn, judgement)
     elif elapsed < stage.min_duration:
@@ -260,21 +308,19 @@ def _end_stage(turn: Turn, seen: Seen) -> bool:
     return True
 
 
-def _pass(turn: Turn, seen: Seen, reason: Reason, why: str) -> None:
+def _pass(turn: Turn, seen: Seen, reason: Reason, why: str, actor: Actor) -> None:
     """Go on to the next stage, or promote after the last; capacity comes before weight (rule 6)."""
     run = turn.active
     index = run.stage + 1
-    if index == len(run.stages):
-        turn.promote(Move.COMPLETE, reason, f"{run.candidate} is promoted: {why}", actor=JUDGE)
-        return
-    replicas = seen.ready(run.candidate)
-    if replicas is None or not replicas.complete:
-        found = "unknown" if replicas is None else f"{replicas.ready} of {replicas.wished}"
-        _wait_for(turn, f"all replicas of {run.candidate} to be ready, found {found}")
-        return
-    weight = run.stages[index].weight
-    message = f"{run.candidate} goes from {run.weight:g} % to {weight:g} %: {why}"
-    turn.enter_stage(Move.PASS, index, reason, message, actor=JUDGE)
+    if missing := missing_for_a_raise(run, seen):
+        _wait_for(turn, missing)
+    elif index == len(run.stages):
+        turn.promote(Move.COMPLETE, reason, f"{run.candidate} is promoted: {why}", actor=actor)
+    else:
+        weight = run.stages[index].weight
+        message = f"{run.candidate} goes from {run.weight:g} % to {weight:g} %: {why}"
+        turn.enter_stage(Move.PASS, index, reason, message, actor=actor)
+        _wait_for(turn, _effect_of(turn.active))
 
 
 def _give_up(turn: Turn, judgement: Judgement | None) -> None:
@@ -294,6 +340,10 @@ def _run_clock(turn: Turn) -> None:
         turn.change(clock=run.clock.started(turn.now))
 
 
+def _effect_of(run: Run) -> str:
+    return f"the data plane to take {run.weight:g} %"
+
+
 def _wait_for(turn: Turn, what: str) -> None:
     if turn.active.waits_for != what:
         turn.change(waits_for=what)
@@ -305,8 +355,9 @@ def _watch_the_end(turn: Turn, seen: Seen) -> None:
     if seen.mesh_problem or seen.live is None:
         return
     live = seen.live.weights.get(run.candidate, 0.0)
-    if live == run.weight and seen.live.in_effect:
+    if live == run.weight and _works_by(seen, run):
         turn.change(confirmed=live)
-    elif live < run.weight == run.confirmed and run.phase is Phase.PROMOTED:
-        turn.state = replace(turn.state, run=replace(run, weight=live, confirmed=live))
-        turn.note(f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %; not raised again")
+    elif live < run.weight == run.confirmed:
+        weight = _tenths_below(live)
+        turn.change(weight=weight, confirmed=weight, waits_for="a person: resume or rollback")
+        turn.note(f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %; not raised again", before=run)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from meshctl.core.errors import Refused
-from meshctl.core.model import Actor, Phase, Reason, Request, Run, Seen, StageClock, Verb, Verdict
-from meshctl.core.progress import SELF_ENDING_HOLDS
+from meshctl.core.model import FULL, Actor, Phase, Reason, Request, Run, Seen, StageClock, Verb, Verdict
+from meshctl.core.progress import SELF_ENDING_HOLDS, missing_for_a_raise
 from meshctl.core.strategies import canary
 from meshctl.core.transitions import Move, allowed
 from meshctl.core.turn import Turn
@@ -18,6 +18,7 @@ from meshctl.core.turn import Turn
 
 def serve(turn: Turn, request: Request, seen: Seen) -> None:
     """Carry out one request, or refuse it, and acknowledge it either way."""
+    turn.stopped |= request.verb is Verb.ABORT
     try:
         run = turn.run
         if run is None:
@@ -39,7 +40,7 @@ def _because(request: Request) -> str:
 
 def _need_reason(request: Request, what: str) -> None:
     if not request.reason.strip():
-        raise Refused(f"{what} overrides the judge and is recorded: say why with --reason")
+        raise Refused(f"{what} is recorded with its reason: say why with --reason")
 
 
 def _need_active(run: Run, verb: Verb, instead: str) -> None:
@@ -77,17 +78,15 @@ def _promote_to_full(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     last = len(run.stages) - 1
     if run.stage == last:
         raise Refused(f"{run.candidate} is at its last stage already")
-    _need_replicas(turn, run, seen)
+    _need_capacity(run, seen)
     message = f"{run.candidate} goes from {run.weight:g} % to 100 % at once, by {request.actor}{_because(request)}"
     turn.enter_stage(Move.PROMOTE, last, Reason.OVERRIDE, message, actor=_by(request), request=request)
     return message
 
 
-def _need_replicas(turn: Turn, run: Run, seen: Seen) -> None:
-    replicas = seen.ready(run.candidate)
-    if replicas is None or not replicas.complete:
-        found = "unknown" if replicas is None else f"{replicas.ready} of {replicas.wished}"
-        raise Refused(f"cannot raise {run.candidate}: its replicas are not all ready (found {found})")
+def _need_capacity(run: Run, seen: Seen) -> None:
+    if missing := missing_for_a_raise(run, seen):
+        raise Refused(f"cannot raise {run.candidate}: it waits for {missing}")
 
 
 def _pause(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
@@ -101,6 +100,8 @@ def _pause(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
 
 
 def _resume(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
+    if run.phase is Phase.PROMOTED and run.weight < FULL:
+        return _resume_promoted(turn, run, request, seen)
     _need_active(run, Verb.RESUME, "there is nothing to resume")
     if not allowed(run.phase, Move.RESUME):
         raise Refused(f"{run.name} is {run.phase}, not paused")
@@ -112,9 +113,10 @@ def _resume(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
         message, actor = "resumed: waits for readiness again", _by(request)
         turn.move(Move.RESUME_WAITING, None, message, actor=actor, request=request, started_at=turn.now)
         return message
-    weight = turn.stage.weight
+    stepped_down = run.entries[-1].bake and run.reason is not Reason.LOWERED_BY_OTHER
+    weight = run.weight if stepped_down else turn.stage.weight
     if weight > run.weight:
-        _need_replicas(turn, run, seen)
+        _need_capacity(run, seen)
     message = f"resumed at {weight:g} %{_because(request)}"
     clock = StageClock() if run.reason is Reason.INCONCLUSIVE else run.clock
     turn.move(
@@ -131,10 +133,21 @@ def _resume(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     return message
 
 
+def _resume_promoted(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
+    """Another hand took weight from the promoted version; a person gives it back."""
+    _need_capacity(run, seen)
+    message = f"{run.candidate} goes back from {run.weight:g} % to 100 %{_because(request)}"
+    turn.change(weight=FULL, changed_at=turn.now, waits_for="")
+    turn.note(message, before=run, actor=_by(request), request=request)
+    return message
+
+
 def _retry(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     wished = turn.release.spec.version
     if wished not in turn.state.rejected:
         raise Refused(f"{wished} was not rejected: there is nothing to retry")
+    if turn.stopped:
+        raise Refused(f"cannot retry {wished}: an abort came at the same time; look first, then ask again")
     _need_reason(request, "retry")
     rest = tuple(version for version in turn.state.rejected if version != wished)
     turn.state = replace(turn.state, rejected=rest)
@@ -144,8 +157,8 @@ def _retry(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
 
 def _rollback(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     if run.phase is not Phase.PROMOTED:
-        instead = "it is rolled back already" if run.phase is Phase.ROLLED_BACK else "use abort"
-        raise Refused(f"cannot roll back {run.name}: it is {run.phase}; {instead}")
+        instead = " already" if run.phase is Phase.ROLLED_BACK else "; use abort"
+        raise Refused(f"cannot roll back {run.name}: it is {run.phase}{instead}")
     old = turn.state.warm
     if old is None:
         raise Refused(f"cannot roll back {run.name}: no earlier version is kept warm; release it anew")
@@ -153,8 +166,7 @@ def _rollback(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     if replicas is None or replicas.ready == 0:
         raise Refused(f"cannot roll back {run.name}: no replica of {old} is ready")
     message = f"{run.candidate} gives way to {old} again: rolled back{_because(request)}"
-    turn.take_back(Move.ROLLBACK, Reason.ROLLBACK_REQUESTED, message, actor=_by(request), request=request)
-    turn.state = replace(turn.state, baseline=old, warm=None, warm_until=None)
+    turn.give_way(old, Reason.ROLLBACK_REQUESTED, message, actor=_by(request), request=request)
     return message
 
 
@@ -169,7 +181,7 @@ def _set_weight(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
         raise Refused(f"cannot set a weight on {run.name}: it waits for {run.waits_for}")
     if weight > run.weight:
         _need_reason(request, "raising the weight")
-        _need_replicas(turn, run, seen)
+        _need_capacity(run, seen)
     stages, index = canary.with_weight(run.stages, weight)
     message = f"weight set from {run.weight:g} % to {weight:g} % by {request.actor}{_because(request)}"
     turn.enter_stage(

@@ -41,6 +41,8 @@ class Turn:
         self.events: list[Event] = []
         self.starter: Request | None = None
         """The request that caused the next run, if a person did."""
+        self.stopped = False
+        """An abort was asked for or a run ended: no run begins in the same decision."""
 
     # -------------------------------------------------------------------------------- reading
 
@@ -87,13 +89,15 @@ class Turn:
             fields["problem_since"] = None
         if phase.ended:
             fields |= {"ended_at": self.now, "waits_for": ""}
-        verdict = fields.pop("verdict", before.verdict)
-        self.change(phase=phase, reason=reason, message=message, verdict=verdict, **fields)
+            self.stopped = True
+        self.change(phase=phase, reason=reason, message=message, **fields)
         self._tell(before, message, actor, request)
 
-    def note(self, message: str, *, actor: Actor = CONTROLLER, request: Request | None = None) -> None:
-        """An event that leaves the phase as it is."""
-        self._tell(self.active, message, actor, request)
+    def note(
+        self, message: str, *, before: Run | None = None, actor: Actor = CONTROLLER, request: Request | None = None
+    ) -> None:
+        """An event that leaves the phase as it is; ``before`` is the run as it was if its weight changed."""
+        self._tell(before or self.active, message, actor, request)
 
     def take_back(
         self,
@@ -103,21 +107,19 @@ class Turn:
         *,
         actor: Actor = CONTROLLER,
         request: Request | None = None,
-        verdict: Verdict | None = None,
     ) -> None:
         """End the run with the candidate at 0; unless superseded, its version is not tried again by itself."""
         candidate = self.active.candidate
-        self.move(
-            move,
-            reason,
-            message,
-            actor=actor,
-            request=request,
-            weight=0.0,
-            verdict=verdict or self.active.verdict,
-        )
+        self.move(move, reason, message, actor=actor, request=request, weight=0.0)
         if reason is not Reason.SUPERSEDED and candidate not in self.state.rejected:
             self.state = replace(self.state, rejected=(*self.state.rejected, candidate))
+
+    def give_way(
+        self, old: str, reason: Reason, message: str, *, actor: Actor = CONTROLLER, request: Request | None = None
+    ) -> None:
+        """Back from the promoted candidate to the ``old`` version."""
+        self.take_back(Move.ROLLBACK, reason, message, actor=actor, request=request)
+        self.state = replace(self.state, baseline=old, warm=None, warm_until=None)
 
     def enter_stage(
         self,
@@ -152,7 +154,7 @@ class Turn:
     def promote(self, move: Move, reason: Reason, message: str, *, actor: Actor = CONTROLLER) -> None:
         """The candidate becomes the baseline; the old version stays warm for ``keepWarm``."""
         run = self.active
-        self.move(move, reason, message, actor=actor, weight=FULL, verdict=Verdict.PASS)
+        self.move(move, reason, message, actor=actor, weight=FULL)
         old = run.baseline
         self.state = replace(
             self.state,
@@ -214,7 +216,7 @@ class Turn:
                 weight_from=before.weight,
                 weight_to=run.weight,
                 confirmed=before.confirmed,
-                verdict=run.verdict,
+                verdict=before.verdict,
                 judgement=self.judgement,
                 request=request,
             )
