@@ -93,8 +93,7 @@ class LocalWorkloads:
         Processes that a crash left unrecorded are ended by id.  Returns the keys of what was taken over.
         """
         self._adopted = True
-        for stray in self._table.strays():
-            send(stray, signal.SIGKILL)
+        self._table.end_strays()
         taken = []
         for key, process in self._table.records().items():
             notes = process.notes

@@ -137,7 +137,8 @@ class ProcessTable:
         return process
 
     def records(self) -> dict[str, Process]:
-        """Everything recorded, by key.  An unreadable file counts as empty: `strays` finds what runs."""
+        """Everything recorded, by key.  An unreadable file counts as empty: `end_strays` finds what
+        runs."""
         try:
             found = read_json(self._path) or {}
             return {key: Process(key=key, **entry) for key, entry in found.items()}
@@ -154,9 +155,13 @@ class ProcessTable:
     def forget(self, key: str) -> None:
         self._write({known: process for known, process in self.records().items() if known != key})
 
-    def strays(self) -> list[Process]:
-        """Leaders of sessions that were started for this folder and are not recorded: what a crash between
-        starting and recording leaves behind."""
+    def end_strays(self) -> None:
+        """End, by id, what was started for this folder and is not recorded: what a crash between starting and
+        recording leaves behind.  Only leaders of sessions count; their sessions end with them."""
+        for stray in self._strays():
+            send(stray, signal.SIGKILL)
+
+    def _strays(self) -> list[Process]:
         marker = f"{HOME_VARIABLE}={self._base.resolve()}".encode()
         known = {process.pid for process in self.records().values() if alive(process)}
         found = []

@@ -57,3 +57,7 @@ class Layout:
             far = str(Path(tempfile.mkdtemp(prefix="meshctl-")) / "admin.sock")
             write_json(note, far)
         return Path(far)
+
+    def remove_admin_socket(self) -> None:
+        """Clear away the admin socket of an Envoy that has ended; the private folder stays for the next one."""
+        self.admin_socket().unlink(missing_ok=True)

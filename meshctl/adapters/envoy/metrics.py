@@ -19,7 +19,7 @@ from meshctl.adapters.envoy.bootstrap import BOUNDS_MS, STATS_PREFIX
 from meshctl.adapters.envoy.counters import Counts, parse_counters
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.core.errors import MeshctlError
-from meshctl.core.model import ArmCounts, Block, Reading, Release
+from meshctl.core.model import Block, Reading, Release
 from meshctl.core.names import subset_name
 from meshctl.core.ports import Clock
 
@@ -52,7 +52,9 @@ class EnvoyMetrics:
             block = None
             if entry < 0 and old in counts:
                 start = now - timedelta(seconds=age_s)
-                block = Block(start, now, entry, weight, counts[old].since(Counts()), ArmCounts(0, 0), BOUNDS_MS)
+                block = Block(
+                    start, now, entry, weight, counts[old].since(Counts()), Counts().since(Counts()), BOUNDS_MS
+                )
             problem = "the cursor of the metrics was not readable; counting starts anew" if cursor else None
             return Reading(block, following, problem)
         if now <= before.at:

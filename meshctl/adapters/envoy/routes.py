@@ -18,6 +18,9 @@ SHARED, ADDRESSED = "shared", "addressed"
 DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
 """Istio's, where a route says nothing about retries."""
 
+HOST_PICKS = 64
+"""How often a retry asks the balancer for a replica that was not tried yet."""
+
 _RETRY_WORDS = frozenset(
     {
         *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "refused-stream"),
@@ -171,7 +174,8 @@ def _retries(value: object, place: Place) -> dict[str, Any]:
         "retry_on": ",".join(named),
         "num_retries": attempts,
         "retriable_status_codes": codes,
-        # As in Istio: the next try goes to another replica where there is one.
+        # As in Istio: the next try goes to another replica where there is one.  A dead one has the fewest requests
+        # under way and is picked first by the balancer, so five picks (Istio's number) often are not enough.
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
@@ -180,7 +184,7 @@ def _retries(value: object, place: Place) -> dict[str, Any]:
                 },
             }
         ],
-        "host_selection_retry_max_attempts": 5,
+        "host_selection_retry_max_attempts": HOST_PICKS,
     }
     if "perTryTimeout" in found:
         policy["per_try_timeout"] = seconds(found["perTryTimeout"], place.at("perTryTimeout"))

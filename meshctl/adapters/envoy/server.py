@@ -20,7 +20,7 @@ from meshctl.core.model import Workload
 
 KEY = "envoy"
 START_S = 15.0
-OPEN_S = 5.0
+OPEN_S = 2.0
 _BACKOFF = (timedelta(seconds=0.5), timedelta(seconds=10))
 
 
@@ -69,7 +69,7 @@ class EnvoyServer:
         if known is not None:
             end([known], 2.0)
             self._table.forget(KEY)
-        self.admin.path.unlink(missing_ok=True)
+        self.layout.remove_admin_socket()
 
     def supervise(self, now: datetime) -> str:
         """One look, to be taken every tick: start Envoy again when it is gone, open what can be opened.
@@ -134,11 +134,10 @@ class EnvoyServer:
 
         Raises `InvalidInput` when the port cannot be had, `Unreachable` when Envoy does not answer.
         """
-        present = self._open_now()
-        if service in present and service in self.admin.listeners():
+        if service in self.admin.listeners():
             return
         address = self.listen(service)
-        self._write_listeners({*present, service})
+        self._write_listeners({*self._open_now(), service})
 
         def settled() -> bool:
             return service in self.admin.listeners() or bool(self.admin.refused_listener(service))
@@ -155,17 +154,16 @@ class EnvoyServer:
             write_json(self.layout.endpoints_of_users, known | {service: address})
 
     def reopen(self) -> None:
-        """Open every service that has routes and a healthy replica wherever they lead, and is not open."""
-        present = self._open_now()
+        """Open every service that is closed and has routes by which at least half of its users find a healthy
+        replica: the rest of them is worth less than everybody's outage, and the next tick lowers it."""
+        present = self.admin.listeners()
         for service in self.workloads:
-            if service in present or not self.layout.routes(service).exists():
+            live = None if service in present else read_routes(self.layout.routes(service))
+            if live is None:
                 continue
-            if all(self.pools.healthy(service, version) for version in self._serving(service)):
+            served = [weight for version, weight in live.weights.items() if self.pools.healthy(service, version)]
+            if sum(served) * 2 >= sum(live.weights.values()):
                 self.open(service)
-
-    def _serving(self, service: str) -> list[str]:
-        found = read_routes(self.layout.routes(service))
-        return [version for version, weight in found.weights.items() if weight] if found else []
 
     def _open_now(self) -> set[str]:
         found = read_json(self.layout.listeners) or {}
@@ -176,10 +174,8 @@ class EnvoyServer:
         for service in sorted(services):
             host, _, port = self.listen(service).rpartition(":")
             resources.append(listener(service, host, int(port), self.layout))
-        content = discovery(f"{len(resources)}", resources)
-        known = read_json(self.layout.listeners) or {}
-        if known.get("resources") != resources:
-            write_json(self.layout.listeners, content)
+        # Written even when nothing is new: each rename makes Envoy try again what it had to refuse.
+        write_json(self.layout.listeners, discovery(f"{len(resources)}", resources))
 
     def _argv(self, program: Path) -> list[str]:
         return [
@@ -191,6 +187,7 @@ class EnvoyServer:
         ]
 
     def _launch(self, argv: Sequence[str]) -> None:
+        self._table.end_strays()
         self._check_ports()
         # A fresh Envoy has no open port: users come in when there are routes and healthy replicas behind them.
         write_json(self.layout.listeners, discovery("0", ()))

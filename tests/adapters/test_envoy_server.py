@@ -1,0 +1,168 @@
+"""Starting, adopting and losing Envoy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from meshctl.adapters.envoy.binary import find_envoy
+from meshctl.adapters.envoy.server import EnvoyServer
+from meshctl.adapters.supervision import ProcessTable, alive
+from meshctl.core.errors import InvalidInput, Unreachable, WorkloadError
+from meshctl.core.model import Workload
+from tests.adapters.envoy_world import NEW, OLD, RELEASE, Load, World, version, workload
+
+SHOP = workload({OLD: version(), NEW: version()})
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    made: list[World] = []
+
+    def begin(declared: Workload = SHOP) -> World:
+        made.append(World(tmp_path / "m", declared))
+        return made[-1]
+
+    yield begin
+    for world in made[-1:]:
+        world.stop()
+
+
+def test_a_named_envoy_must_be_a_program(tmp_path: Path):
+    with pytest.raises(InvalidInput, match=r"--envoy .*nowhere: no executable file there"):
+        find_envoy(tmp_path / "nowhere")
+
+
+def test_without_any_envoy_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(InvalidInput, match=r"pip install 'meshctl-istio\[embedded\]'"):
+        find_envoy()
+
+
+def test_envoy_on_the_path_is_found_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = tmp_path / "envoy"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_envoy() == program
+
+
+@pytest.mark.e2e
+def test_an_envoy_that_does_not_start_is_one_message_with_its_last_words(tmp_path: Path):
+    program = tmp_path / "envoy"
+    program.write_text("#!/bin/sh\necho the configuration smells >&2\nexit 3\n")
+    program.chmod(0o700)
+    server = EnvoyServer(tmp_path / "m", [SHOP], binary=program)
+    with pytest.raises(WorkloadError, match=r"(?s)ended with status 3.*the configuration smells"):
+        server.start()
+    assert not server.running()
+
+
+def test_a_port_in_use_is_named_before_envoy_is_started(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        server = EnvoyServer(tmp_path / "m", [workload({OLD: version()}, f"127.0.0.1:{port}")])
+        with pytest.raises(InvalidInput, match=rf"Workload/shop: spec.listen: 127.0.0.1:{port} is in use"):
+            server.start()
+
+
+def test_the_port_zero_is_chosen_once_and_kept(tmp_path: Path):
+    first = EnvoyServer(tmp_path / "m", [SHOP]).listen("shop")
+    assert first != "127.0.0.1:0"
+    assert EnvoyServer(tmp_path / "m", [SHOP]).listen("shop") == first
+    assert f'"shop":"{first}"' in (tmp_path / "m" / "endpoints.json").read_text()
+
+
+def test_an_envoy_that_is_not_there_is_unreachable_and_says_how_to_start_it(tmp_path: Path):
+    with pytest.raises(Unreachable, match="meshctl local up"):
+        EnvoyServer(tmp_path / "m", [SHOP]).admin.listeners()
+
+
+@pytest.mark.e2e
+def test_the_port_opens_with_the_first_routes_and_not_before(make: Callable[..., World]):
+    world = make()
+    world.start()
+    host, _, port = world.server.listen("shop").partition(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+    world.have_ready(OLD)
+    world.apply({OLD: 1000})
+    socket.create_connection((host, int(port))).close()
+
+
+@pytest.mark.e2e
+def test_a_later_manager_adopts_envoy_and_replicas_and_traffic_never_stops(make: Callable[..., World]):
+    first = make()
+    first.start()
+    first.have_ready(OLD)
+    first.apply({OLD: 1000})
+    envoy, replicas = first.server.identity, first.workloads.pids("shop", OLD)
+    load = Load(first.server.listen("shop"))
+    load.start()
+    second = make()
+    assert second.start(), "adopted"
+    assert (second.server.identity, second.workloads.pids("shop", OLD)) == (envoy, replicas)
+    second.until(lambda: load.answers.total() > 500)
+    assert second.mesh.read(RELEASE) == first.mesh.read(RELEASE)
+    assert set(load.finish()) == {f"200 {OLD} -"}
+
+
+@pytest.mark.e2e
+def test_an_envoy_that_dies_is_started_again_with_the_same_routes(make: Callable[..., World]):
+    world = make()
+    world.start()
+    world.have_ready(OLD, NEW)
+    world.apply({OLD: 500, NEW: 500})
+    before = world.server.identity
+    process = ProcessTable(world.base).get("envoy")
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    live = world.mesh.read(RELEASE)
+    world.until(lambda: world.server.running() and world.server.identity != before)
+    world.until(lambda: "shop" in world.server.admin.listeners())
+    assert live is not None
+    assert set(world.get(200)) == {f"200 {OLD} -", f"200 {NEW} -"}
+
+
+@pytest.mark.e2e
+def test_the_admin_socket_is_for_its_owner_alone(make: Callable[..., World]):
+    world = make()
+    world.start()
+    assert world.server.admin.path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.e2e
+def test_a_port_that_was_taken_while_envoy_ran_is_named_and_opened_once_it_is_free(make: Callable[..., World]):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        world = make(workload({OLD: version()}, f"127.0.0.1:{port}"))
+        holder.close()
+        world.start()
+        world.have_ready(OLD)
+    with socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(InvalidInput, match=rf"Workload/shop: Envoy cannot listen on 127.0.0.1:{port}"):
+            world.apply({OLD: 1000})
+        assert "cannot listen" in world.supervise()
+    world.until(lambda: world.supervise() == "")
+    assert world.get(5) == {f"200 {OLD} -": 5}
+
+
+@pytest.mark.e2e
+def test_an_envoy_that_a_crash_left_unrecorded_is_ended_before_the_next_one(make: Callable[..., World]):
+    first = make()
+    first.start()
+    table = ProcessTable(first.base)
+    stray = table.get("envoy")
+    assert stray is not None
+    table.forget("envoy")
+    second = make()
+    assert not second.start()
+    assert not alive(stray)
