@@ -252,3 +252,10 @@ def controller_command(base: Path, *, files: Path | None = None) -> list[str]:
 def system_clock() -> SystemClock:
     """The wall clock, for surfaces that must name an instant."""
     return SystemClock()
+
+
+def judge_files(baseline: Path, candidate: Path, *, as_json: bool, **options: Any) -> tuple[str, str]:
+    """Verdict on two files of measurements, and the text or JSON that explains it.  Raises `InvalidInput`."""
+    from meshctl.adapters.judge import judge_files as judge
+
+    return judge(baseline, candidate, as_json=as_json, **options)

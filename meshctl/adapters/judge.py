@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import meshctl_analysis.sequential as sequential
-from meshctl_analysis import blocks as data
-from meshctl_analysis.judgement import Judgement as Word
-from meshctl_analysis.policy import Policy, Tolerance
-from meshctl_analysis.sequential import Stage
-from meshctl_analysis.totals import ArmTotals as Totals
-
+from meshctl.core.errors import InvalidInput
 from meshctl.core.model import (
     AnalysisSpec,
     ArmCounts,
@@ -25,6 +23,11 @@ from meshctl.core.model import (
     StageTerms,
     Verdict,
 )
+from meshctl_analysis import blocks as data
+from meshctl_analysis.judgement import Judgement as Word
+from meshctl_analysis.policy import Policy, Tolerance
+from meshctl_analysis.sequential import Stage
+from meshctl_analysis.totals import ArmTotals as Totals
 
 
 class AnalysisJudge:
@@ -119,3 +122,23 @@ def _judgement(word: Word) -> Judgement:
 
 def _totals(totals: Totals) -> ArmTotals:
     return ArmTotals(totals.requests, totals.bad, totals.mean_ms, totals.p50_ms, totals.p99_ms)
+
+
+def judge_files(baseline: Path, candidate: Path, *, as_json: bool, **options: Any) -> tuple[str, str]:
+    """Verdict on two files of measurements, and the text or JSON that explains it.
+
+    ``options``: ``engine``, ``alpha``, ``beta``, and ``errors_`` or ``latency_`` with ``tolerance``, ``margin``,
+    ``harm``; what is not given is the judge's default.  Raises `InvalidInput` naming file, line and rule.
+    """
+    from meshctl_analysis import files, report
+
+    try:
+        usual = files.Options()
+        changed: dict[str, Any] = {name: options[name] for name in ("engine", "alpha", "beta") if name in options}
+        for metric in ("errors", "latency"):
+            found = {name.removeprefix(f"{metric}_"): value for name, value in options.items() if metric in name}
+            changed[metric] = replace(getattr(usual, metric), **found)
+        verdict = files.judge_files(baseline, candidate, replace(usual, **changed))
+    except ValueError as error:
+        raise InvalidInput(f"judge: {error}") from error
+    return verdict.verdict, report.json_of(verdict) if as_json else report.text_of(verdict)
