@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test check format bench package clean
+.PHONY: help demo test check format bench bench-quick audit clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -20,7 +20,8 @@ demo: $(READY) ## A good release to 100 %, then a bad one that is stopped, on re
 	$(BIN)/meshctl demo
 
 test: $(READY) ## Every test, the real Envoy included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
+	$(BIN)/python -m pytest -m e2e
 
 check: $(READY) ## Style, types, import rules
 	$(BIN)/ruff check .
@@ -31,6 +32,19 @@ check: $(READY) ## Style, types, import rules
 format: $(READY) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-quick: $(READY) ## Figures that take seconds: start-up, one decision, weight to effect
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/decision.py
+	$(BIN)/python bench/effect.py
+	$(BIN)/python bench/report.py
+
+bench: bench-quick ## Every figure, the demo table included (over an hour); writes bench/RESULTS.md
+	$(BIN)/python bench/demo.py
+	$(BIN)/python bench/report.py
+
+audit: $(READY) ## Look the pinned versions up in the advisory database
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

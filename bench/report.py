@@ -1,0 +1,50 @@
+"""Put the newest results into ``RESULTS.md``.
+
+python bench/report.py
+"""
+
+from __future__ import annotations
+
+import demo
+from common import HERE, machine, rows, table
+
+
+def newest(name: str, key: str) -> list[dict[str, object]]:
+    """The last row of each value of ``key``."""
+    found = {row[key]: row for row in rows(name)}
+    return list(found.values())
+
+
+def text() -> str:
+    startup = rows("startup")[-1:]
+    parts = [
+        "# Results",
+        f"Machine: {machine()}; it is shared, so a figure moves by a tenth or so from run to run.",
+        "## Start-up: `python bench/startup.py`",
+        table(
+            ("what", "measured", "budget", "date"),
+            [("`meshctl --help`", f"{r['ms']} ms, {r['MiB']} MiB", "150 ms, 35 MiB", r["time"]) for r in startup],
+        ),
+        "## One tick without a network: `python bench/decision.py`",
+        table(
+            ("what", "median ms", "95th percentile ms", "budget ms", "date"),
+            [
+                (r["what"], r["medianMs"], r["p95Ms"], r["budgetMs"] or "-", r["time"])
+                for r in newest("decision", "what")
+            ],
+        ),
+        "## Weight change to effect in Envoy: `python bench/effect.py`",
+        table(
+            ("what", "median ms", "95th percentile ms", "budget ms", "date"),
+            [(r["what"], r["medianMs"], r["p95Ms"], r["budgetMs"] or "-", r["time"]) for r in newest("effect", "what")],
+        ),
+        "## The demo, seen by its users: `python bench/demo.py`",
+        "Failed requests are counted by the load generator; `by mesh` are failures that the service did not write.",
+        demo.report(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    (HERE / "RESULTS.md").write_text(text(), encoding="utf-8")
+    print(HERE / "RESULTS.md")
