@@ -26,7 +26,7 @@ class Lines:
         run = frame.run if frame.run is not None and frame.run.candidate == frame.version else None
         now: tuple[object, ...] = (frame.scenario.name, frame.step)
         if run is not None:
-            now += (run.phase, run.reason, run.weight, run.confirmed)
+            now = (frame.scenario.name, run.phase, run.reason, run.weight, run.confirmed)
         if now == self._told and frame.seconds < self._told_at + EVERY_S:
             return
         self._told, self._told_at = now, frame.seconds
@@ -72,10 +72,11 @@ def summary(result: DemoResult) -> list[str]:
     took = "" if seconds is None else f" {seconds:.1f} s after its first traffic"
     verb = "as it should" if result.as_expected else "NOT as it should"
     reason = f" ({run.reason.value})" if run.reason else ""
-    lines = [
-        f"{result.scenario}: {run.phase.value}{reason}{took}, {verb}.  {run.message}".rstrip(),
-        f"  users: {load.requests} requests, {load.failed} failed, {load.failed_by_mesh} of them by the mesh",
-    ]
+    lines = [f"{result.scenario}: {run.phase.value}{reason}{took}, {verb}.  {run.message}".rstrip()]
+    lines.append(
+        f"  users: {load.requests} requests, {load.failed} failed, {load.failed_by_mesh} of them by the mesh;"
+        f" none left later than {load.max_lag_ms:.0f} ms after it was due"
+    )
     lines += [
         f"  at {stage.weight:g} %: {stage.seconds:.1f} s, baseline {stage.baseline.requests} requests"
         f" ({stage.baseline.failed} failed), candidate {stage.candidate.requests} ({stage.candidate.failed} failed)"

@@ -60,18 +60,17 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Candidate minus baseline in mean latency, in milliseconds, with its standard error."""
+    """Candidate minus baseline in mean latency, in milliseconds, with its standard error and both means."""
 
     ms: float
     error_ms: float
-    baseline: Arm
-    candidate: Arm
+    baseline_ms: float
+    candidate_ms: float
 
     def __str__(self) -> str:
         return (
-            f"candidate minus baseline {self.ms:+.2f} ms (standard error {self.error_ms:.2f} ms); "
-            f"baseline mean {self.baseline.mean_ms:.1f} ms, 99 % within {self.baseline.quantile_ms(0.99):.0f} ms; "
-            f"candidate mean {self.candidate.mean_ms:.1f} ms, 99 % within {self.candidate.quantile_ms(0.99):.0f} ms"
+            f"candidate minus baseline {self.ms:+.2f} ms (standard error {self.error_ms:.2f} ms)"
+            f" at means of {self.candidate_ms:.1f} and {self.baseline_ms:.1f} ms"
         )
 
 
@@ -176,22 +175,19 @@ def difference(stages: Sequence[StageResult]) -> Difference | None:
     Compared within each stage, where both saw the same minute of the machine, and pooled by precision.
     ``None`` when no stage had at least two good answers of both.
     """
-    precision = weighted = 0.0
-    baseline, candidate = Arm(), Arm()
+    precision = sum_baseline = sum_candidate = 0.0
     for stage in stages:
-        spread, spread_b = stage.candidate.variance, stage.baseline.variance
-        if not spread or not spread_b:
+        baseline, candidate = stage.baseline, stage.candidate
+        if not (baseline.variance and candidate.variance):
             continue
-        variance = spread / stage.candidate.good + spread_b / stage.baseline.good
-        mean, mean_b = stage.candidate.mean_ms, stage.baseline.mean_ms
-        assert mean is not None
-        assert mean_b is not None
-        precision += 1 / variance
-        weighted += (mean - mean_b) / variance
-        baseline, candidate = baseline.plus(stage.baseline), candidate.plus(stage.candidate)
+        weight = 1 / (baseline.variance / baseline.good + candidate.variance / candidate.good)
+        precision += weight
+        sum_baseline += weight * baseline.sum_ms / baseline.good
+        sum_candidate += weight * candidate.sum_ms / candidate.good
     if not precision:
         return None
-    return Difference(weighted / precision, math.sqrt(1 / precision), baseline, candidate)
+    mean_baseline, mean_candidate = sum_baseline / precision, sum_candidate / precision
+    return Difference(mean_candidate - mean_baseline, math.sqrt(1 / precision), mean_baseline, mean_candidate)
 
 
 def exit_code(results: Sequence[DemoResult], *, once: bool) -> int:

@@ -153,6 +153,15 @@ def test_lines_are_written_for_changes_and_every_five_seconds_only():
     ]
 
 
+def test_the_end_of_a_run_is_told_once():
+    written = []
+    show = Lines(written.append)
+    ended = run(phase=Phase.ROLLED_BACK, reason=Reason.REGRESSION, message="worse", **ENDED)
+    for seconds, step in ((1.0, Step.RELEASING), (1.2, Step.RELEASING), (1.4, Step.ENDED)):
+        show(Frame(SCENARIOS["errors"], "1.1.0", step, seconds, ended, None))
+    assert written == ["   1.0s  errors  RolledBack (Regression): worse"]
+
+
 def test_the_opening_says_what_differs_from_the_product():
     text = "\n".join(opening(plan(None, once=False), 600.0, 9))
     assert "600 requests a second (seed 9)" in text
