@@ -180,9 +180,7 @@ def _kind(file: str, document: Document) -> type[Release] | type[Workload]:
         raise wrong("kind", f"{kind} is not supported yet; known are: {', '.join(KINDS)}")
     if not isinstance(kind, str) or kind not in KINDS:
         guess = nearest(str(kind), KINDS)
-        raise wrong(
-            "kind", "; ".join(filter(None, (f"unknown kind {kind!r}", guess, f"known are: {', '.join(KINDS)}")))
-        )
+        raise wrong("kind", f"unknown kind {kind!r}; {f'{guess} ' if guess else ''}known are: {', '.join(KINDS)}")
     if version != API_VERSION:
         found = "is missing" if version is None else f"found {version!r}"
         raise wrong("apiVersion", f"{found}; write {API_VERSION}")

@@ -7,6 +7,7 @@ and says which line of which template wrote each line, for messages about what w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from jinja2.visitor import NodeTransformer
 OUTPUT_LIMIT = 256 * 1024
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private use: no manifest holds them
 _FILE_PREFIX = "template "
+_NOT_IN_YAML = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON leaves as it is and YAML reads as a line's end or not at all."""
 
 
 class Failure(Exception):
@@ -130,7 +133,8 @@ def _environment(sources: Mapping[str, str], *, traced: bool = False) -> _Sandbo
 
 def _quoted(value: Any) -> str:
     """A value in the double quotes of JSON, which YAML reads as the same text, whatever is in it."""
-    return json.dumps(value if isinstance(value, (bool, int, float, list, dict)) else str(value), ensure_ascii=False)
+    text = json.dumps(value if isinstance(value, (bool, int, float, list, dict)) else str(value), ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _line(error: BaseException, template: str) -> tuple[str, int]:

@@ -93,8 +93,8 @@ class TemplateRenderer:
             origins = self._engine.trace(template, context)
         except Failure:
             origins = []
-        if 0 < line <= len(origins):
-            origin = origins[line - 1]
+        if origins:
+            origin = origins[min(line, len(origins)) - 1]
             return f"{self._files.get(origin.template, Path(origin.template))}:{origin.line} (rendered line {line})"
         return f"{self._files[template]} (rendered line {line})"
 
@@ -109,7 +109,7 @@ class TemplateRenderer:
         where = ", ".join(str(self._files[template]) for template in TEMPLATES)
         if first.path and first.index < len(documents):
             template, document = documents[first.index]
-            where = self._origin(template, document.place(first.path).line, context)
+            where = self._origin(template, document.place(first.path).key_line, context)
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first.path).lstrip(".")
         more = f" (and {len(lies) - 1} more)" if len(lies) > 1 else ""
         what = f"{path}: {first.message}" if path else first.message
