@@ -1,0 +1,264 @@
+"""What people and pages ask about releases; reads the store and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from meshctl.app.views import (
+    ArmView,
+    DecisionView,
+    EvidenceView,
+    PastRun,
+    Progress,
+    ReleaseView,
+    Role,
+    StageView,
+    VersionView,
+)
+from meshctl.core.catalog import Archive
+from meshctl.core.model import FULL, ArmCounts, Block, Gate, Judgement, Phase, Reason, ReleaseState, Run, Verdict
+from meshctl.core.ports import Store, Stored
+from meshctl.core.record import Record
+from meshctl.core.status import status_of
+
+
+class Source(Store, Archive, Protocol):
+    """What views are built from: a store whose records can be read."""
+
+
+def release_view(source: Source, name: str, *, now: datetime | None = None) -> ReleaseView:
+    """One release with everything there is to see, as of ``now`` (without: of the newest instant in the store).
+
+    Raises `Refused` when there is no such release.
+    """
+    stored = source.load(name)
+    run = stored.state.run
+    if run is None:
+        return _view(stored, (), (), (), now)
+    decisions = tuple(_decision(record) for record in source.decisions(run.name))
+    blocks = [block for block in source.blocks(run.name) if block.entry >= 0]
+    past = tuple(_past(kept.run) for kept in source.runs(name) if kept.run.name != run.name)
+    return _view(stored, blocks, decisions, past, now)
+
+
+def release_views(source: Source, *, now: datetime | None = None) -> tuple[ReleaseView, ...]:
+    """All releases by name, as a list shows them: without the sums of the stages and without decisions."""
+    return tuple(_view(source.load(name), (), (), (), now) for name in source.names())
+
+
+def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
+    """The latency below which ``share`` of the counted requests lie, linear within its bucket.
+
+    What lies beyond the last bound is told as that bound; ``None`` without requests.
+    """
+    total = sum(counts)
+    if not total or not bounds:
+        return None
+    wanted, below, lower = share * total, 0, 0.0
+    for count, upper in zip(counts, bounds, strict=False):
+        if count and below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below, lower = below + count, upper
+    return bounds[-1]
+
+
+# ------------------------------------------------------------------------------------ sums
+
+
+@dataclass(slots=True)
+class _Arm:
+    requests: int = 0
+    bad: int = 0
+    latency: list[int] = field(default_factory=list)
+
+    def add(self, counts: ArmCounts) -> None:
+        self.requests += counts.requests
+        self.bad += counts.bad
+        if len(self.latency) != len(counts.latency):
+            self.latency = [0] * len(counts.latency)
+        for index, count in enumerate(counts.latency):
+            self.latency[index] += count
+
+    def view(self, bounds: Sequence[float]) -> ArmView:
+        p50, p99 = (quantile(self.latency, bounds, share) for share in (0.5, 0.99))
+        return ArmView(self.requests, self.bad, p50, p99)
+
+
+@dataclass(slots=True)
+class _Sums:
+    seconds: float = 0.0
+    bounds: tuple[float, ...] = ()
+    baseline: _Arm = field(default_factory=_Arm)
+    candidate: _Arm = field(default_factory=_Arm)
+
+    def add(self, block: Block) -> None:
+        self.seconds += (block.end - block.start).total_seconds()
+        if block.bounds_ms != self.bounds:
+            self.bounds = block.bounds_ms
+            self.baseline.latency, self.candidate.latency = [], []
+        self.baseline.add(block.baseline)
+        self.candidate.add(block.candidate)
+
+
+def _sums(run: Run, blocks: Iterable[Block]) -> dict[float, _Sums]:
+    """Sums per weight of a stage: a stage that was entered twice is told once."""
+    sums: dict[float, _Sums] = {}
+    for block in blocks:
+        if block.entry < len(run.entries):
+            sums.setdefault(run.entries[block.entry].weight, _Sums()).add(block)
+    return sums
+
+
+# ------------------------------------------------------------------------------------ the view
+
+
+def _view(
+    stored: Stored,
+    blocks: Sequence[Block],
+    decisions: tuple[DecisionView, ...],
+    past: tuple[PastRun, ...],
+    now: datetime | None,
+) -> ReleaseView:
+    state, run = stored.state, stored.state.run
+    judgement = run.judgement if run is not None and run.entries else None
+    judged = run is not None and _judged(run, blocks)
+    moment = now or _moment(stored, run, decisions)
+    return ReleaseView(
+        release=stored.release,
+        status=status_of(state, since=_changed(decisions)),
+        run=run,
+        moment=moment,
+        versions=tuple(_versions(stored)),
+        stages=() if run is None else tuple(_stages(run, blocks)),
+        abort=None if judgement is None else EvidenceView(judgement.abort_log, judgement.abort_threshold_log),
+        gate=_gate(judgement) if judged else None,
+        waits_for="" if run is None else run.waits_for,
+        remaining_s=None if run is None else _remaining(run, moment, judged=judged),
+        decisions=decisions,
+        pending=stored.requests,
+        warm_until=state.warm_until,
+        past=past,
+        rejected=state.rejected,
+    )
+
+
+def _judged(run: Run, blocks: Sequence[Block]) -> bool:
+    """Whether the judge's newest word is about the present stage: its gate evidence starts anew at each."""
+    if any(block.entry == len(run.entries) - 1 for block in reversed(blocks)):
+        return True
+    since, until = run.clock.running_since, run.evidence_until
+    ran = since is not None and until is not None and until > since
+    return ran or run.phase.ended or run.clock.elapsed > timedelta(0)
+
+
+def _gate(judgement: Judgement | None) -> EvidenceView | None:
+    if judgement is None or judgement.gate_threshold_log is None or judgement.gate_log is None:
+        return None
+    return EvidenceView(judgement.gate_log, judgement.gate_threshold_log)
+
+
+def _remaining(run: Run, moment: datetime | None, *, judged: bool) -> float | None:
+    """Seconds until the stage may end at the earliest; ``None`` where that cannot be told or a person decides."""
+    judgement, stage = run.judgement if judged else None, run.stages[run.stage]
+    settled = run.weight == run.confirmed == stage.weight
+    if run.phase is not Phase.PROGRESSING or moment is None or not settled or stage.gate is Gate.MANUAL:
+        return None
+    least = (stage.min_duration - run.clock.at(moment)).total_seconds()
+    if judgement is None or judgement.verdict is not Verdict.PASS:
+        if judgement is None or judgement.remaining_s is None:
+            return None
+        least = max(least, judgement.remaining_s)
+    return max(least, 0.0)
+
+
+def _changed(decisions: Sequence[DecisionView]) -> datetime | None:
+    moves = [each.time for each in decisions if each.phase_from is not each.phase_to]
+    return moves[-1] if moves else None
+
+
+def _moment(stored: Stored, run: Run | None, decisions: Sequence[DecisionView]) -> datetime | None:
+    known = [each.time for each in decisions[-1:]] + [word.time for word in stored.state.acknowledged[-1:]]
+    if run is not None:
+        known += [each for each in (run.started_at, run.changed_at, run.evidence_until, run.ended_at) if each]
+    return max(known, default=None)
+
+
+def _versions(stored: Stored) -> Iterable[VersionView]:
+    state, run = stored.state, stored.state.run
+    if run is None or run.phase.ended:
+        yield from _settled(state, run)
+        return
+    yield VersionView(run.candidate, Role.CANDIDATE, run.weight, run.confirmed)
+    if run.baseline is not None:
+        rest, live = FULL - run.weight, FULL - run.confirmed
+        yield VersionView(run.baseline, Role.BASELINE, round(rest, 1), round(live, 1))
+
+
+def _settled(state: ReleaseState, run: Run | None) -> Iterable[VersionView]:
+    """The versions after the end of a run: the one that serves, and what is left of the other."""
+    other, away = (None, 0.0) if run is None else (run.candidate, run.confirmed)
+    if run is not None and run.phase is Phase.PROMOTED:
+        other, away = run.baseline, FULL - run.confirmed
+    if state.baseline is not None:
+        weight = run.weight if run is not None and run.phase is Phase.PROMOTED else FULL
+        yield VersionView(state.baseline, Role.SERVING, weight, round(FULL - away, 1))
+    if run is not None and run.phase is Phase.ROLLED_BACK:
+        yield VersionView(run.candidate, Role.TAKEN_BACK, 0.0, run.confirmed)
+    elif state.warm is not None and run is not None:
+        yield VersionView(state.warm, Role.WARM, round(FULL - run.weight, 1), round(away, 1) if other else 0.0)
+
+
+def _stages(run: Run, blocks: Iterable[Block]) -> Iterable[StageView]:
+    entered = {terms.weight for terms in run.entries}
+    sums = _sums(run, blocks)
+    for index, stage in enumerate(run.stages):
+        found = sums.get(stage.weight, _Sums())
+        yield StageView(
+            number=index + 1,
+            stage=stage,
+            progress=_progress(run, index, entered=stage.weight in entered),
+            seconds=found.seconds,
+            baseline=found.baseline.view(found.bounds),
+            candidate=found.candidate.view(found.bounds),
+        )
+
+
+def _progress(run: Run, index: int, *, entered: bool) -> Progress:
+    if run.phase is Phase.PROMOTED or run.reason is Reason.ROLLBACK_REQUESTED:
+        return Progress.DONE if entered else Progress.SKIPPED
+    ended = run.phase is Phase.ROLLED_BACK
+    if not run.entries or index > run.stage:
+        return Progress.NOT_REACHED if ended else Progress.AHEAD
+    if index < run.stage:
+        return Progress.DONE if entered else Progress.SKIPPED
+    return Progress.STOPPED if ended else Progress.NOW
+
+
+# ------------------------------------------------------------------------------------ the record
+
+
+def _decision(record: Record) -> DecisionView:
+    actor, request = record["actor"], record.get("request") or {}
+    return DecisionView(
+        number=record["number"],
+        time=datetime.fromisoformat(record["time"]),
+        run=record["run"],
+        stage=record["stage"],
+        phase_from=Phase(record["phase"]["from"]),
+        phase_to=Phase(record["phase"]["to"]),
+        reason=record.get("reason") or "",
+        verdict=record["verdict"],
+        message=record["message"],
+        actor=actor.get("claimed") or actor["type"],
+        by_person=actor["type"] == "user",
+        weight_from=record["weight"]["from"],
+        weight_to=record["weight"]["to"],
+        why=request.get("reason", ""),
+    )
+
+
+def _past(run: Run) -> PastRun:
+    return PastRun(run.name, run.baseline, run.candidate, run.phase, run.reason, run.started_at, run.ended_at)

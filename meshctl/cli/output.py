@@ -1,0 +1,163 @@
+"""What commands print: tables for people, JSON and YAML for scripts, data to stdout and words to stderr."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from meshctl.app.views import ReleaseView
+from meshctl.app.words import span, weight
+from meshctl.cli.target import DEFAULT_FOLDER, Target
+from meshctl.core.model import API_VERSION, Verdict
+from meshctl.core.status import as_data
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FORMATS = ("table", "wide", "name", "json", "yaml")
+
+GLYPHS = {
+    "Pending": "○",
+    "Progressing": "◐",
+    "Paused": "‖",
+    "Held": "▲",
+    "Promoted": "✔",
+    "RolledBack": "✖",
+}
+"""A sign for every phase, so that colour is never alone; the word stands beside it."""
+
+COLOURS = {
+    "Pending": "dim",
+    "Progressing": "cyan",
+    "Paused": "yellow",
+    "Held": "yellow",
+    "Promoted": "green",
+    "RolledBack": "red",
+}
+
+
+def output_option(command: Any) -> Any:
+    """``-o table|wide|name|json|yaml``."""
+    option = click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print; scripts should read json or yaml only.",
+    )
+    return option(command)
+
+
+def console(file: TextIO | None = None) -> Console:
+    """A console on stdout.  ``NO_COLOR`` and ``TERM=dumb`` are heeded; a pipe gets no colours and no width limit."""
+    from rich.console import Console
+
+    found = Console(file=file or sys.stdout, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    if not found.is_terminal:
+        found.width = 100
+    return found
+
+
+def say(message: str) -> None:
+    """A word to the person, on stderr."""
+    click.echo(f"meshctl: {message}", err=True)
+
+
+def target_suffix(target: Target) -> str:
+    """What a command must end with to act on the same target."""
+    base = str(target.base)
+    return " --local" if base == DEFAULT_FOLDER else f" --local={shlex.quote(base)}"
+
+
+def warn_without_controller(target: Target) -> None:
+    """Say so where nobody brings anything further: a picture that stands still would look like a calm one."""
+    if not target.embedded.place.is_held():
+        say(f"no controller runs in {target.base}; nothing moves until: meshctl local up{target_suffix(target)}")
+
+
+def print_releases(views: Sequence[ReleaseView], output: str, *, single: bool) -> None:
+    """Print releases as ``output`` says; ``single`` prints one object instead of a list."""
+    if output == "name":
+        for view in views:
+            click.echo(f"release/{view.name}")
+    elif output in ("json", "yaml"):
+        objects = [release_data(view) for view in views]
+        click.echo(encoded(objects[0] if single else release_list(objects), output), nl=False)
+    else:
+        click.echo(table(views, wide=output == "wide"), nl=False)
+
+
+def encoded(data: Any, output: str) -> str:
+    """Plain data as JSON or YAML text with its last newline."""
+    if output == "json":
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    import yaml
+
+    return yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def release_data(view: ReleaseView) -> dict[str, Any]:
+    """A release with its status as a Kubernetes client would show it."""
+    import yaml
+
+    from meshctl.wiring import wish_as_yaml
+
+    wish = yaml.safe_load(wish_as_yaml(view.release))
+    metadata = wish["metadata"] | {"generation": view.release.metadata.generation}
+    head = {"apiVersion": wish["apiVersion"], "kind": wish["kind"], "metadata": metadata}
+    return head | {"spec": wish["spec"], "status": as_data(view.status)}
+
+
+def release_list(objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several releases as one object."""
+    return {"apiVersion": API_VERSION, "kind": "ReleaseList", "items": list(objects)}
+
+
+# ------------------------------------------------------------------------------------ the table
+
+_COLUMNS = ("NAME", "PHASE", "VERSION", "STAGE", "WEIGHT", "VERDICT", "REASON")
+_WIDE = ("BASELINE", "IN EFFECT", "EVIDENCE", "RUN", "FOR", "WAITS FOR")
+
+
+def table(views: Sequence[ReleaseView], *, wide: bool = False) -> str:
+    """Releases as columns that ``awk`` can read: no value but the last holds two spaces in a row."""
+    rows = [_COLUMNS + (_WIDE if wide else ())]
+    rows += [tuple(text or "-" for text in row(view, wide=wide)) for view in views]
+    widths = [max(len(cells[index]) for cells in rows) for index in range(len(rows[0]))]
+    lines = ("   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) for cells in rows)
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def row(view: ReleaseView, *, wide: bool = False) -> tuple[str, ...]:
+    """The cells of one release."""
+    status = view.status
+    cells = (
+        view.name,
+        status.phase.value,
+        status.candidate or view.release.spec.version,
+        stage_of(view),
+        weight(status.weight),
+        "" if status.verdict is Verdict.UNDECIDED and status.stage is None else status.verdict.value,
+        status.reason.value if status.reason else "",
+    )
+    if not wide:
+        return cells
+    evidence = "" if view.abort is None else f"{100 * view.abort.share:.0f}%"
+    if view.gate is not None:
+        evidence += f"/{100 * view.gate.share:.0f}%"
+    since = "" if view.run is None or view.moment is None else span(view.moment - view.run.started_at)
+    rest = (status.baseline or "", weight(status.confirmed), evidence, status.run or "", since, view.waits_for)
+    return cells + rest
+
+
+def stage_of(view: ReleaseView) -> str:
+    """``2/5``, counted from 1; nothing before the first traffic."""
+    if view.status.stage is None:
+        return ""
+    return f"{view.status.stage + 1}/{len(view.stages)}"
