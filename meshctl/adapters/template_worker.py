@@ -22,7 +22,6 @@ from typing import IO, Any
 from meshctl.adapters.template_engine import Engine, Failure, Origin
 
 MEMORY_LIMIT = 512 * 1024 * 1024
-START_LIMIT_S = 10.0
 _PATIENCE = 5.0
 """A loaded machine may give a render this many times its processor time before it counts as stuck."""
 

@@ -98,7 +98,7 @@ DATA = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.dictionaries(WORDS, DATA, min_size=1), min_size=1, max_size=3))
 def test_what_is_written_is_read_back_by_us_and_by_readers_of_the_old_rules(documents):
     text = write_documents(documents)

@@ -204,3 +204,7 @@ def test_a_version_that_the_workload_does_not_have_names_the_nearest():
     path, said = only(validate_together(release(version="2.1.1"), SERVED))
     assert path == "spec.version"
     assert said == "Workload shop has no version '2.1.1'; did you mean '2.1.0'? it has: '2.0.0', '2.1.0'"
+
+
+def test_variables_of_the_users_own_are_accepted():
+    assert validate_workload(one_version(env={"ERRORS": "0.05", "_A1": ""})) == []
