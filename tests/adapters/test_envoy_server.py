@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshctl.adapters.envoy.binary import find_envoy
+from meshctl.adapters.envoy.ports import can_listen, free_port
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.adapters.supervision import ProcessTable, alive
 from meshctl.core.errors import InvalidInput, Unreachable, WorkloadError
@@ -166,3 +167,16 @@ def test_an_envoy_that_a_crash_left_unrecorded_is_ended_before_the_next_one(make
     second = make()
     assert not second.start()
     assert not alive(stray)
+
+
+@pytest.mark.e2e
+def test_a_workload_that_moves_to_another_port_is_followed(make: Callable[..., World]):
+    world = make()
+    world.start()
+    world.have_ready(OLD)
+    world.apply({OLD: 1000})
+    port = free_port()
+    world.server.wish([workload({OLD: version(), NEW: version()}, f"127.0.0.1:{port}")])
+    world.until(lambda: not can_listen(port))
+    assert world.server.listen("shop") == f"127.0.0.1:{port}"
+    assert world.get(5) == {f"200 {OLD} -": 5}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class FakeEndpoints:
         self.ports: dict[str, list[int]] = {}
         self.reachable = True
         self.full = False
+        self.sick = 0
 
     def publish(self, service: str, version: str, ports: Sequence[int]) -> None:
         if self.full:
@@ -38,7 +40,7 @@ class FakeEndpoints:
     def healthy(self, service: str, version: str) -> int | None:
         if not self.reachable:
             raise Unreachable("Envoy does not answer")
-        return len(self.ports.get(version, ()))
+        return len(self.ports.get(version, ())) - self.sick
 
 
 class Yard:
@@ -182,17 +184,45 @@ def test_a_later_manager_adopts_what_still_is_as_declared(make: Callable[..., Ya
     assert second.endpoints.ports[OLD] == first.endpoints.ports[OLD]
 
 
-def test_a_replica_whose_command_has_changed_is_drained_and_replaced(make: Callable[..., Yard]):
+def test_a_changed_command_is_started_beside_the_old_one_which_goes_when_the_new_one_is_ready(
+    make: Callable[..., Yard],
+):
     first = make(workload({OLD: sleeper("60")}))
     first.workloads.ensure(RELEASE, OLD)
     [process] = first.table.records().values()
     second = make(workload({OLD: sleeper("61")}))
+    second.endpoints.sick = 1
     second.workloads.ensure(RELEASE, OLD)
+    second.workloads.ensure(RELEASE, OLD)
+    assert len(second.endpoints.ports[OLD]) == 2, "the old one serves on while the new one is not ready"
+    second.endpoints.sick = 0
+    second.workloads.ensure(RELEASE, OLD)
+    assert len(second.endpoints.ports[OLD]) == 1
     [replacement] = second.workloads.pids("shop", OLD)
     assert replacement != process.pid
     second.pass_time(0)
     second.pass_time(1)
     second.until(lambda: not alive(process))
+    second.until(lambda: list(second.table.records()) == ["shop/v2-0-0/0"])
+
+
+def test_a_wish_for_fewer_replicas_drains_the_last_ones(make: Callable[..., Yard]):
+    yard = make(workload({OLD: replace(sleeper(), replicas=3)}))
+    yard.workloads.ensure(RELEASE, OLD)
+    yard.workloads.wish([workload({OLD: replace(sleeper(), replicas=1)})])
+    yard.workloads.ensure(RELEASE, OLD)
+    assert len(yard.endpoints.ports[OLD]) == 1
+
+
+def test_a_version_that_is_declared_no_more_serves_until_it_is_retired(make: Callable[..., Yard]):
+    yard = make(workload({OLD: sleeper(), NEW: sleeper()}))
+    yard.workloads.ensure(RELEASE, OLD)
+    yard.workloads.wish([workload({NEW: sleeper()})])
+    yard.pass_time(1)
+    assert len(yard.endpoints.ports[OLD]) == 1
+    os.kill(yard.workloads.pids("shop", OLD)[0], signal.SIGKILL)
+    yard.until(lambda: yard.endpoints.ports[OLD] == [])
+    assert yard.pass_time(60) == ""
 
 
 def test_draining_goes_on_under_a_later_manager(make: Callable[..., Yard]):

@@ -40,6 +40,12 @@ class EnvoyServer:
         self._again_at: datetime | None = None
         self._wait = _BACKOFF[0]
 
+    def wish(self, workloads: Sequence[Workload]) -> None:
+        """Go by these workloads from now on: their ports, their readiness.  The next `supervise` opens what is new;
+        a workload that is gone stays known until the next start, since its routes are."""
+        self.workloads.update({workload.metadata.name: workload for workload in workloads})
+        self.pools.write()
+
     def start(self) -> bool:
         """Adopt the Envoy that runs for this folder, or start one and wait until it works; says if it was adopted.
 
@@ -149,14 +155,16 @@ class EnvoyServer:
                 f"Workload/{service}: Envoy cannot listen on {address}: {details}",
                 hint="End the process that holds the port, or name another one (port 0 takes a free one).",
             )
-        known = read_json(self.layout.endpoints_of_users) or {}
-        if known.get(service) != address:
-            write_json(self.layout.endpoints_of_users, known | {service: address})
+        self._announce([service])
 
     def reopen(self) -> None:
         """Open every service that is closed and has routes by which at least half of its users find a healthy
         replica: the rest of them is worth less than everybody's outage, and the next tick lowers it."""
         present = self.admin.listeners()
+        moved = {service for service in present & set(self.workloads) if self._listens_elsewhere(service)}
+        if moved:
+            self._write_listeners(self._open_now())
+            self._announce(moved)
         for service in self.workloads:
             live = None if service in present else read_routes(self.layout.routes(service))
             if live is None:
@@ -164,6 +172,21 @@ class EnvoyServer:
             served = [weight for version, weight in live.weights.items() if self.pools.healthy(service, version)]
             if sum(served) * 2 >= sum(live.weights.values()):
                 self.open(service)
+
+    def _announce(self, services: Iterable[str]) -> None:
+        known = read_json(self.layout.endpoints_of_users) or {}
+        addresses = known | {service: self.listen(service) for service in services}
+        if addresses != known:
+            write_json(self.layout.endpoints_of_users, addresses)
+
+    def _listens_elsewhere(self, service: str) -> bool:
+        found = read_json(self.layout.listeners) or {}
+        host, _, port = self.listen(service).rpartition(":")
+        wished = {"address": host, "port_value": int(port)}
+        return any(
+            entry["name"] == service and entry["address"]["socket_address"] != wished
+            for entry in found.get("resources", ())
+        )
 
     def _open_now(self) -> set[str]:
         found = read_json(self.layout.listeners) or {}
