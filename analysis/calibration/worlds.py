@@ -67,3 +67,15 @@ class World:
         """Baseline blocks before the candidate's first traffic."""
         for _ in range(round(seconds / self.block_s)):
             yield self.block(0.0)
+
+
+def merged(blocks: list[Block]) -> Block:
+    """Consecutive blocks as one: the same traffic, scraped less often."""
+
+    def arm(arms: list[Arm]) -> Arm:
+        latency = tuple(int(count) for count in np.sum([part.latency for part in arms], axis=0))
+        return Arm(sum(part.requests for part in arms), sum(part.bad for part in arms), latency)
+
+    first, last = blocks[0], blocks[-1]
+    baseline, candidate = arm([block.baseline for block in blocks]), arm([block.candidate for block in blocks])
+    return Block(first.start_s, last.end_s, last.share, baseline, candidate, first.bounds_ms)

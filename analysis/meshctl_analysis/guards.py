@@ -16,8 +16,8 @@ SERVICE_LEVEL_FACTORS = (2.0, 5.0, 10.0)
 SERVICE_LEVEL_RATE = 0.5
 SHARE_STRENGTH = 100.0
 """How sharply the alternatives of the share check gather around the configured share."""
-SHARE_FOUND = -1.0
-"""Log Bayes factor at which a found mismatch counts as gone."""
+SHARE_RIGHT, SHARE_STILL_WRONG = -1.0, 1.0
+"""Log Bayes factors at which a found mismatch counts as gone, and at which requests since then are left out."""
 
 
 def service_level_alternatives(max_error_rate: float) -> Floats:
@@ -96,9 +96,9 @@ def checked(check: ShareCheck, policy: Policy, candidate: int, baseline: int, sh
     if not 0.0 < share < 1.0:
         return ShareCheck(share)
     factor = share_factor(candidate, baseline, share)
-    if factor >= math.log(policy.mismatch_factor):
+    if factor >= math.log(policy.mismatch_factor) or (check.mismatch and factor > SHARE_STILL_WRONG):
         return ShareCheck(share, mismatch=True)
-    return ShareCheck(share, candidate, baseline, check.mismatch and factor > SHARE_FOUND)
+    return ShareCheck(share, candidate, baseline, check.mismatch and factor > SHARE_RIGHT)
 
 
 @dataclass(frozen=True, slots=True)
