@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from meshctl.core.errors import InvalidInput, Unreachable, WorkloadError
 from meshctl.core.model import Workload
 from tests.adapters.envoy_world import NEW, OLD, RELEASE, Load, World, version, workload
 
+ROOT = Path(__file__).parent.parent.parent
 SHOP = workload({OLD: version(), NEW: version()})
 
 
@@ -180,3 +183,29 @@ def test_a_workload_that_moves_to_another_port_is_followed(make: Callable[..., W
     world.until(lambda: not can_listen(port))
     assert world.server.listen("shop") == f"127.0.0.1:{port}"
     assert world.get(5) == {f"200 {OLD} -": 5}
+
+
+MANAGER = """
+import os, signal, sys
+from pathlib import Path
+from tests.adapters.envoy_world import OLD, World, workload, version
+world = World(Path(sys.argv[1]), workload({OLD: version(2)}))
+world.start()
+world.have_ready(OLD)
+world.apply({OLD: 1000})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.e2e
+def test_traffic_flows_on_after_kill_9_of_the_manager_and_the_next_one_takes_over(make: Callable[..., World]):
+    world = make(workload({OLD: version(2)}))
+    killed = subprocess.run([sys.executable, "-c", MANAGER, str(world.base)], cwd=ROOT, check=False, timeout=30)
+    assert killed.returncode == -signal.SIGKILL
+    assert world.get(200) == {f"200 {OLD} -": 200}
+    assert world.start(), "adopted"
+    assert len(world.workloads.pids("shop", OLD)) == 2
+    victim = world.workloads.pids("shop", OLD)[0]
+    os.kill(victim, signal.SIGKILL)
+    world.until(lambda: victim not in world.workloads.pids("shop", OLD) and world.complete(OLD))
+    assert world.get(200) == {f"200 {OLD} -": 200}
