@@ -64,10 +64,11 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     server = Server((os.environ["HOST"], int(os.environ["PORT"])), Handler)
-    signal.signal(signal.SIGTERM, lambda *_: leaving.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    leaving.wait()
+    signal.sigwait({signal.SIGTERM})
+    leaving.set()
     quiet_since = time.monotonic()
     while time.monotonic() < quiet_since + 0.5:
         if inside:
