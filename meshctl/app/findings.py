@@ -79,7 +79,7 @@ def _placed(name: str, found: MetricEvidence, tolerance: Tolerance) -> str:
     more, less = ("slower", "faster") if name == "latency" else ("more errors", "fewer errors")
     allowed, margin = (f"{100 * (ratio - 1):.0f} %" for ratio in (tolerance.tolerance, tolerance.margin))
     if found.ratio is None:
-        return "No ratio can be told yet."
+        return "Too little to tell a ratio yet."
     measured = words.surplus(found.ratio, more, less).capitalize()
     if found.lower is not None and found.lower > tolerance.tolerance:
         return f"{measured}{_between(found)}: proved to be beyond the tolerance of {allowed}."

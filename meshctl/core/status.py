@@ -144,7 +144,7 @@ def _conditions(run: Run, since: datetime | None) -> Iterator[Condition]:
         yield Condition("Reconciling", "True", reason, _clip(run.waits_for, 120), run.started_at)
     if run.baseline is not None:
         word = {Verdict.PASS: "True", Verdict.FAIL: "False", Verdict.UNDECIDED: "Unknown"}[run.verdict]
-        yield Condition("AnalysisPassed", word, run.verdict.value.capitalize(), since=run.evidence_until)
+        yield Condition("AnalysisPassed", word, run.verdict.value.capitalize(), since=run.ended_at or run.changed_at)
     if run.phase is Phase.PAUSED:
         yield Condition("Paused", "True", reason, since=at)
     if run.phase is Phase.ROLLED_BACK:

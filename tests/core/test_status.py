@@ -129,6 +129,11 @@ def test_only_a_hold_that_ends_by_itself_needs_nobody():
     assert not needs_person(run())
 
 
+def test_a_new_block_of_the_same_kind_changes_nothing_in_the_status():
+    later = NOON + timedelta(seconds=50)
+    assert status_of(state(evidence_until=NOON)) == status_of(state(evidence_until=later))
+
+
 def acknowledged(number, message, actor="anna"):
     times = (NOON + timedelta(seconds=each) for each in range(number))
     return tuple(
