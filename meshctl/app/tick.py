@@ -6,12 +6,14 @@ then the decision is stored with a version check, and only what was stored is ra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from meshctl.core.decide import decide, weights_of
-from meshctl.core.errors import Conflict, MeshctlError, TemplateError
+from meshctl.core.errors import Conflict, MeshctlError, Refused, TemplateError
 from meshctl.core.model import (
     Block,
     Decision,
@@ -26,6 +28,8 @@ from meshctl.core.model import (
     Seen,
 )
 from meshctl.core.ports import Clock, Judge, Mesh, MeshRecord, Metrics, Renderer, Store, Stored, Workloads
+
+T = TypeVar("T")
 
 PASSES_MAX = 4
 """A raise is confirmed, a lost race repeated, within the same tick; never more often than this."""
@@ -181,25 +185,29 @@ def _lower(
     routing, live = decision.routing, seen.live
     if routing is None or before is None:
         return None
+    if live is None:
+        _lower_blindly(ports, release, routing, seen)
+        return None
+    if live.run != before.name or not _above(live, routing):
+        return None
+    return _attempt(lambda: _way_down(ports, release, decision, live, before, problems), problems)
+
+
+def _way_down(
+    ports: Ports, release: Release, decision: Decision, live: LiveRouting, before: Run, problems: list[str]
+) -> str | None:
+    """By what lies ready if it goes to nothing for good, else by the template; each stands in for the other."""
+    if decision.routing is not None and decision.routing.aborted and not live.aborted:
+        try:
+            return ports.mesh.lower(release, before.name)
+        except Refused as error:
+            problems.append(str(error))
     try:
-        if live is None:
-            _lower_blindly(ports, release, routing, seen)
-            return None
-        if live.run != before.name or not _above(live, routing):
-            return None
-        if routing.aborted and not live.aborted:
-            return ports.mesh.lower(release, routing.run)
         return _write(ports, release, decision, live)
     except TemplateError as error:
         problems.append(str(error))
-        # What cannot be rendered goes all the way back, for good.  A promoted version does not: `lower` would be
-        # its rollback.
-        return None if before.phase is Phase.PROMOTED else _try_to_lower(ports, release, before, problems)
-    except Conflict:
-        raise
-    except MeshctlError as error:
-        problems.append(str(error))
-        return None
+        # For a promoted version `lower` would be its rollback, which nobody decided.
+        return None if before.phase is Phase.PROMOTED else ports.mesh.lower(release, before.name)
 
 
 def _lower_blindly(ports: Ports, release: Release, routing: Routing, seen: Seen) -> None:
@@ -209,9 +217,10 @@ def _lower_blindly(ports: Ports, release: Release, routing: Routing, seen: Seen)
             ports.mesh.lower(release, routing.run)
 
 
-def _try_to_lower(ports: Ports, release: Release, run: Run, problems: list[str]) -> str | None:
+def _attempt(action: Callable[[], T], problems: list[str]) -> T | None:
+    """Trouble is told and does not keep anything from being stored; a lost race is not trouble."""
     try:
-        return ports.mesh.lower(release, run.name)
+        return action()
     except Conflict:
         raise
     except MeshctlError as error:
@@ -254,21 +263,14 @@ def _apply(ports: Ports, release: Release, decision: Decision, seen: Seen, probl
     if live is None and not _can_serve(seen, routing.baseline):
         return False
     try:
-        revision = _write(ports, release, decision, live)
+        revision = _attempt(lambda: _write(ports, release, decision, live), problems)
     except Conflict:
         return True
-    except MeshctlError as error:
-        problems.append(str(error))
-        return False
-    return _confirm(ports, release, revision, problems)
+    return revision is not None and _confirm(ports, release, revision, problems)
 
 
 def _confirm(ports: Ports, release: Release, revision: str, problems: list[str]) -> bool:
-    try:
-        return ports.mesh.confirm(release, revision, CONFIRM_TIMEOUT_S)
-    except MeshctlError as error:
-        problems.append(str(error))
-        return False
+    return bool(_attempt(lambda: ports.mesh.confirm(release, revision, CONFIRM_TIMEOUT_S), problems))
 
 
 def _can_serve(seen: Seen, version: str) -> bool:
@@ -307,10 +309,7 @@ def _way_back(state: ReleaseState, routing: Routing) -> Routing | None:
 
 def _ensure_workloads(ports: Ports, release: Release, decision: Decision, problems: list[str]) -> None:
     for version in decision.needed:
-        try:
-            ports.workloads.ensure(release, version)
-        except MeshctlError as error:
-            problems.append(str(error))
+        _attempt(partial(ports.workloads.ensure, release, version), problems)
 
 
 def _retire_workloads(ports: Ports, release: Release, decision: Decision, seen: Seen) -> None:

@@ -108,10 +108,9 @@ def _await_readiness(turn: Turn, seen: Seen) -> None:
 
 
 def _walk(turn: Turn, seen: Seen) -> None:
+    """Each step may settle this tick; those after it then have no say."""
     steps = (_see_replicas, _hear_the_judge, _see_weight, _pass_opened_gate, _recover, _hold, _step, _end_stage)
-    for step in steps:
-        if step(turn, seen):
-            return
+    any(step(turn, seen) for step in steps)
 
 
 def _see_replicas(turn: Turn, seen: Seen) -> bool:

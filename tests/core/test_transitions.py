@@ -1,10 +1,12 @@
 """The table of moves: complete, without side doors, and the same as the picture in the docs."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
+from meshctl.core import transitions
 from meshctl.core.errors import IllegalTransition
 from meshctl.core.model import Phase
 from meshctl.core.transitions import TRANSITIONS, Move, after, allowed, mermaid
@@ -76,6 +78,11 @@ def test_a_move_leads_where_the_table_says_or_is_refused_by_name(phase, move):
     else:
         with pytest.raises(IllegalTransition, match=f"{phase} .*{move.name}"):
             after(phase, move)
+
+
+def test_the_module_prints_its_diagram(capsys):
+    runpy.run_path(transitions.__file__, run_name="__main__")
+    assert capsys.readouterr().out == mermaid()
 
 
 def test_the_diagram_in_the_docs_is_the_table():
