@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Protocol
 
 from meshctl.adapters.replicas import Replica
 from meshctl.adapters.supervision import ProcessTable, alive, command_digest, end
-from meshctl.core.errors import InvalidInput, MeshctlError, Unreachable
+from meshctl.core.errors import InvalidInput, MeshctlError, StoreError, Unreachable
 from meshctl.core.model import ReadyReplicas, Release, Workload, WorkloadVersion
 from meshctl.core.names import subset_name
 
@@ -129,16 +130,20 @@ class LocalWorkloads:
         return "; ".join(problems)
 
     def stop_all(self) -> None:
-        """End every replica, all at once: SIGTERM, then SIGKILL after the longest ``drain``.  Blocks."""
+        """End every replica, all at once: SIGTERM, then SIGKILL after the longest ``drain``.  Blocks.
+
+        A full disk does not hinder it: the next start finds records of processes that are gone.
+        """
         self._adopt_once()
         running = [found.process for found in self._replicas.values() if found.process is not None]
         drains = [workload.spec.drain.total_seconds() for workload in self._workloads.values()]
         end(running, max(drains, default=5.0))
         self._changed |= {(found.service, found.version) for found in self._replicas.values()}
-        for key in self._replicas:
-            self._table.forget(key)
+        gone = list(self._replicas)
         self._replicas.clear()
-        self._publish()
+        with contextlib.suppress(StoreError):
+            self._table.forget(*gone)
+            self._publish()
 
     def pids(self, service: str, version: str) -> list[int]:
         """The processes that serve a version now, by replica number."""

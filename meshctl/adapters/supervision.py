@@ -152,8 +152,10 @@ class ProcessTable:
         """Record a process under its key, or record it anew with other notes."""
         self._write(self.records() | {process.key: process})
 
-    def forget(self, key: str) -> None:
-        self._write({known: process for known, process in self.records().items() if known != key})
+    def forget(self, *keys: str) -> None:
+        """Drop records.  Raises `StoreError` when that cannot be written; a record of an ended process does no
+        harm, whoever reads it asks `alive`."""
+        self._write({known: process for known, process in self.records().items() if known not in keys})
 
     def end_strays(self) -> None:
         """End, by id, what was started for this folder and is not recorded: what a crash between starting and

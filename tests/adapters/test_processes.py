@@ -281,6 +281,19 @@ def test_stopping_ends_everything_at_once_and_forgets_it(make: Callable[..., Yar
     assert yard.table.records() == {}
 
 
+def test_stopping_works_on_a_full_disk(make: Callable[..., Yard], monkeypatch: pytest.MonkeyPatch):
+    yard = make(workload({OLD: sleeper()}))
+    yard.workloads.ensure(RELEASE, OLD)
+    [process] = yard.table.records().values()
+
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(ProcessTable, "_write", full)
+    yard.workloads.stop_all()
+    assert not alive(process)
+
+
 def test_children_of_a_replica_do_not_outlive_it(tmp_path: Path):
     table = ProcessTable(tmp_path)
     parent = "import subprocess, sys; c = subprocess.Popen(['sleep', '60']); print(c.pid, flush=True); c.wait()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from meshctl.adapters.envoy.live import read_routes
 from meshctl.adapters.envoy.pools import Pools
 from meshctl.adapters.envoy.ports import can_listen, free_port
 from meshctl.adapters.supervision import Process, ProcessTable, alive, command_digest, end, exit_status, running_for_s
-from meshctl.core.errors import InvalidInput, MeshctlError, WorkloadError
+from meshctl.core.errors import InvalidInput, MeshctlError, StoreError, WorkloadError
 from meshctl.core.model import Workload
 
 KEY = "envoy"
@@ -70,11 +71,12 @@ class EnvoyServer:
         return False
 
     def stop(self) -> None:
-        """End Envoy.  The routes stay where they are, for the record and for the next start."""
+        """End Envoy, on a full disk too.  The routes stay where they are, for the record and for the next start."""
         known = self._table.get(KEY)
         if known is not None:
             end([known], 2.0)
-            self._table.forget(KEY)
+            with contextlib.suppress(StoreError):
+                self._table.forget(KEY)
         self.layout.remove_admin_socket()
 
     def supervise(self, now: datetime) -> str:
