@@ -166,7 +166,14 @@ def _fitted(status: Status) -> Status:
     while _size(status) > STATUS_BYTES_MAX and status.requests:
         status = replace(status, requests=status.requests[1:])
     if _size(status) > STATUS_BYTES_MAX:
-        status = replace(status, message=_clip(status.message, 100), waits_for=_clip(status.waits_for, 100))
+        bare = tuple(replace(condition, message="") for condition in status.conditions)
+        status = replace(
+            status,
+            message=_clip(status.message, 60),
+            waits_for=_clip(status.waits_for, 60),
+            rejected=status.rejected[-4:],
+            conditions=bare,
+        )
     return status
 
 

@@ -160,7 +160,8 @@ def size(found):
 def test_even_where_every_letter_takes_four_bytes_the_status_fits_and_keeps_its_phase():
     long = "\N{FIRE}" * 600
     found = replace(
-        state(Phase.HELD, Reason.INCONCLUSIVE, message=long, waits_for=long, candidate=long),
+        state(Phase.HELD, Reason.INCONCLUSIVE, message=long, waits_for=long, candidate=long, name=long),
+        baseline=long,
         acknowledged=acknowledged(16, long, long),
         rejected=(long,) * 20,
     )
