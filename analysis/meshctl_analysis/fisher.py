@@ -57,7 +57,7 @@ def fisher_exact(bad_candidate: int, requests_candidate: int, bad_baseline: int,
     checked_failures(bad_candidate, requests_candidate, "candidate")
     checked_failures(bad_baseline, requests_baseline, "baseline")
     total = bad_candidate + bad_baseline
-    counts = np.arange(bad_candidate, min(total, requests_candidate) + 1, dtype=np.float64)
+    counts = _counts_that_matter(bad_candidate, requests_candidate, total, requests_candidate + requests_baseline)
     log_probability = (
         _log_choose(requests_candidate, counts)
         + _log_choose(requests_baseline, total - counts)
@@ -106,6 +106,15 @@ def probability_worse(bad_candidate: int, requests_candidate: int, bad_baseline:
     x = low + (high - low) * (np.arange(4000) + 0.5) / 4000
     mass = np.exp((c - 1) * np.log(x) + (d - 1) * np.log1p(-x) - betaln(c, d))
     return float(np.clip((mass * betaincc(a, b, x)).sum() / mass.sum(), 0.0, 1.0))
+
+
+def _counts_that_matter(start: int, candidate: int, total: int, requests: int) -> NDArray[np.float64]:
+    """The candidate's failures from ``start`` on, without those further than 40 standard deviations from the mean."""
+    share = candidate / max(requests, 1)
+    mean, reach = total * share, 40 * math.sqrt(total * share * (1 - share)) + 1000
+    first = max(start, math.floor(mean - reach))
+    last = min(total, candidate, max(math.ceil(mean), first) + math.ceil(reach))
+    return np.arange(first, last + 1, dtype=np.float64)
 
 
 def _log_choose(n: int, k: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:

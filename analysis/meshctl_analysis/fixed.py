@@ -15,14 +15,10 @@ from numpy.typing import NDArray
 from .ageing import aged, ageing_kernel
 from .blocks import Arm
 from .fisher import binomial_test, binomial_upper_tail
+from .known import informative_bounds
 from .mannwhitney import mann_whitney_counts
 from .noninferiority import noninferiority_test
 from .policy import Policy
-
-INFORMATIVE = (0.0005, 0.8)
-"""Share of the baseline's requests above a latency bound between which a bound says something."""
-FULL_MARGIN = 0.97
-"""A margin that allows this share of slow requests or more cannot be missed: such a bound is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ def latency_abort_test(tally: Tally, policy: Policy) -> float:
     slow = np.asarray(tally.candidate.latency, dtype=np.float64)
     base = aged(np.asarray(tally.baseline.latency, float), ageing_kernel(tally.bounds_ms, policy.latency.tolerance))
     shift = mann_whitney_counts(slow, base).p_value
-    places = informative_bounds(base)
+    places = informative_bounds(_tails(base) / base.sum(), 0.0, 0.0)
     if len(places) == 0:
         return shift
     tail_slow, tail_base = _tails(slow)[places], _tails(base)[places]
@@ -90,10 +86,8 @@ def latency_gate_tests(tally: Tally, policy: Policy, margin_share: float) -> tup
     if not tally.has_latency:
         return unproved
     slow, base = (np.asarray(arm.latency, dtype=np.float64) for arm in (tally.candidate, tally.baseline))
-    places, tail_base = informative_bounds(base), _tails(base)
-    harm = policy.latency.harm / margin_share
-    shares = tail_base[places] / base.sum()
-    places = places[policy.latency.margin * shares + harm < FULL_MARGIN]
+    tail_base, harm = _tails(base), policy.latency.harm / margin_share
+    places = informative_bounds(tail_base / base.sum(), policy.latency.margin, harm)
     if len(places) == 0:
         return unproved
     p_values = noninferiority_test(
@@ -108,17 +102,6 @@ def latency_gate_tests(tally: Tally, policy: Policy, margin_share: float) -> tup
         GateTest("latency", tally.bounds_ms[place], float(p_value))
         for place, p_value in zip(places, p_values, strict=True)
     )
-
-
-def informative_bounds(baseline: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places of the bounds beyond which a share of `INFORMATIVE` of the baseline lies, and of the first after them.
-
-    That one is there because a small sample may show nothing where a few in a thousand are.
-    """
-    low, high = INFORMATIVE
-    shares = _tails(baseline) / baseline.sum()
-    first_beyond = int(np.argmax(np.append(shares, -1.0) < low))
-    return np.flatnonzero((shares <= high) & (np.arange(len(shares)) <= first_beyond))
 
 
 def _tails(counts: NDArray[np.float64]) -> NDArray[np.float64]:

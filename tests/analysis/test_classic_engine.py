@@ -13,7 +13,7 @@ from meshctl_analysis.blocks import Arm, Block
 from meshctl_analysis.bounds import ISTIO_BOUNDS_MS
 from meshctl_analysis.counts import BlockError
 from meshctl_analysis.figures import figures_of
-from meshctl_analysis.fixed import Tally, informative_bounds, latency_abort_test, latency_gate_tests
+from meshctl_analysis.fixed import Tally, latency_abort_test, latency_gate_tests
 from meshctl_analysis.policy import Policy
 from meshctl_analysis.state import Stage
 from meshctl_analysis.storage import StateError
@@ -284,12 +284,6 @@ def test_equal_arms_with_enough_traffic_pass():
 
 
 # ------------------------------------------------------------------------------------ parts
-
-
-def test_informative_bounds_are_those_between_and_the_first_beyond():
-    assert informative_bounds(np.array([100.0, 500, 350, 49, 1, 0, 0])).tolist() == [1, 2, 3, 4]
-    assert informative_bounds(np.array([1000.0, 0, 0])).tolist() == [0]
-    assert informative_bounds(np.array([0.0, 0, 1000])).tolist() == []
 
 
 def test_a_histogram_that_says_nothing_proves_nothing():

@@ -104,6 +104,13 @@ def test_fisher_equals_scipy_on_any_table(table):
     assert mine == pytest.approx(theirs.pvalue, abs=1e-9)
 
 
+@pytest.mark.parametrize("more", [0, 2_000, 200_000])
+def test_fisher_of_huge_tables_equals_the_hypergeometric_tail(more):
+    size = 3_000_000
+    theirs = scipy.stats.hypergeom.sf(size // 2 + more - 1, 2 * size, size, size + more)
+    assert fisher_exact(size // 2 + more, size, size // 2, size) == pytest.approx(theirs, abs=1e-6)
+
+
 @given(tables, st.sampled_from([1.0, 1.1, 2.0]))
 def test_the_binomial_test_equals_scipy_on_any_table(table, ratio):
     bad_candidate, good_candidate, bad_baseline, good_baseline = table
