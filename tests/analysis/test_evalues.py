@@ -309,6 +309,12 @@ def test_without_requests_no_formula_says_anything():
     assert slower(np.zeros(3), np.zeros(3), LAW, np.ones((2, 3))).tolist() == [0.0, 0.0]
 
 
+def test_without_a_baseline_the_null_is_the_harm_budget_alone():
+    share, slow = tail_margin_projection(100, 0, 1.15, 0.1, one(0.05))
+    assert share[0] == pytest.approx(0.0, abs=1e-12)
+    assert slow[0] == pytest.approx(0.1)
+
+
 def test_margin_evidence_needs_the_candidate_not_the_baseline():
     q = one(0.01)
     assert error_margin(0, 0, 10, 1000, 1.25, 0.01, q, q)[0] == pytest.approx(0.0, abs=1e-9)
