@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from meshctl.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from meshctl.demo.play import Options
+    from meshctl.demo.result import DemoResult
+    from meshctl.demo.scenarios import Scenario
+    from meshctl.demo.view import Show
 
 SCENARIOS = ("good", "errors", "spike", "slow", "late")
 BOTH = ("good", "errors")
@@ -37,32 +47,69 @@ def demo_command(scenario: str | None, once: bool, rps: float, seed: int | None,
         raise InvalidInput(
             "--once plays one scenario: name it with --scenario", hint=f"One of: {', '.join(SCENARIOS)}."
         )
-    from meshctl.demo.lines import Lines, opening, summary
-    from meshctl.demo.play import Options
+    _need_embedded()
+    from meshctl.demo import play
     from meshctl.demo.result import exit_code
-    from meshctl.demo.runner import Demo
     from meshctl.demo.scenarios import SCENARIOS as KNOWN
+
+    plan = [KNOWN[name] for name in ((scenario,) if scenario else BOTH)]
+    options = play.Options(folder=folder, rps=rps, seed=seed, once=once)
+    results = _on_screen(plan, options) if output == "text" and _is_screen() else _in_lines(plan, options, output)
+    return exit_code(results, once=once)
+
+
+def _on_screen(plan: Sequence[Scenario], options: Options) -> list[DemoResult]:
+    """Draw; the results stay on the terminal, the picture is drawn below them."""
+    from meshctl.cli.demo_screen import Screen
+    from meshctl.cli.output import console
+
+    with Screen(options.folder, console()) as screen:
+        return _play(plan, options, screen, screen.write)
+
+
+def _in_lines(plan: Sequence[Scenario], options: Options, output: str) -> list[DemoResult]:
+    """One line per change: on stdout, or on stderr where stdout is for scripts."""
+    from meshctl.demo.lines import Lines
+
+    quiet = output == "json"
+
+    def write(text: str) -> None:
+        click.echo(text, err=quiet)
+
+    results = _play(plan, options, Lines(write), write)
+    for result in results if quiet else ():
+        click.echo(json.dumps(result.as_json()))
+    return results
+
+
+def _play(plan: Sequence[Scenario], options: Options, show: Show, write: Callable[[str], None]) -> list[DemoResult]:
+    from meshctl.demo.lines import opening, summary
+    from meshctl.demo.runner import Demo
     from meshctl.demo.target import EmbeddedTarget
     from meshctl.wiring import system_clock
 
-    plan = [KNOWN[name] for name in ((scenario,) if scenario else BOTH)]
-    options = Options(folder=folder, rps=rps, seed=seed, once=once)
-    quiet = output == "json"
     results = []
-    write = _writer(quiet)
-    with Demo(EmbeddedTarget(), system_clock(), plan, options, Lines(write)) as demo:
-        for text in opening(plan, rps, demo.seed):
+    with Demo(EmbeddedTarget(), system_clock(), plan, options, show) as demo:
+        for text in opening(plan, options.rps, demo.seed):
             write(text)
         for position in range(len(plan)):
             result = demo.play(position)
             results.append(result)
             for text in summary(result):
                 write(text)
-            if quiet:
-                click.echo(json.dumps(result.as_json()))
-    return exit_code(results, once=once)
+    return results
 
 
-def _writer(quiet: bool) -> Callable[[str], None]:
-    """Progress goes to stdout, or to stderr when stdout is for scripts."""
-    return lambda text: click.echo(text, err=quiet)
+def _is_screen() -> bool:
+    """Whether stdout is a terminal that can go back up."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _need_embedded() -> None:
+    """Raises `InvalidInput` where meshctl was installed without what the embedded mesh needs."""
+    missing = [name for name in ("aiohttp", "msgspec") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InvalidInput(
+            f"the demo needs {' and '.join(missing)}, which this installation lacks",
+            hint="Install it with: pip install 'meshctl-istio[embedded]'",
+        )

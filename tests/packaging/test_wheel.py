@@ -88,3 +88,12 @@ def test_the_kubectl_plugin_is_the_same_program(bin_folder, tmp_path):
     assert run(str(bin_folder / "kubectl-meshctl"), "version", cwd=tmp_path) == run(
         str(bin_folder / "meshctl"), "version", cwd=tmp_path
     )
+
+
+def test_without_its_extra_the_demo_says_what_to_install(bin_folder, tmp_path):
+    done = subprocess.run(
+        [str(bin_folder / "meshctl"), "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "meshctl-istio[embedded]" in done.stderr
+    assert "Traceback" not in done.stderr
