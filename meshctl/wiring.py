@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +20,17 @@ from meshctl.adapters.place import Place
 from meshctl.app.commands import new_request, serve_directly
 from meshctl.app.tick import Ports
 from meshctl.core.catalog import Archive, Wishes
-from meshctl.core.errors import InvalidInput, UnknownTarget
+from meshctl.core.errors import InvalidInput, MeshctlError, UnknownTarget, Unreachable
 from meshctl.core.model import Acknowledgement, Release, Request, Routing, Verb, Workload
-from meshctl.core.ports import Store
+from meshctl.core.ports import Store, Workloads
 
 STATE_FILE = "state.db"
+WAKE_TIMEOUT_S = 10.0
+DOWN_TIMEOUT_S = 10.0
+"""How long ``local down`` waits for a controller's word before it takes it for hung."""
+
+DRAIN_MARGIN_S = 15.0
+"""How much longer than the longest ``drain`` an end in good order may take."""
 
 
 class StateStore(Store, Wishes, Archive, Protocol):
@@ -40,12 +50,17 @@ class EmbeddedPlace:
 
         if create:
             self.place.make()
-        elif not (self.base / STATE_FILE).exists():
+        else:
+            self.known()
+        return SqliteStore(self.base, create=create)
+
+    def known(self) -> None:
+        """Raises `UnknownTarget` when nothing was ever started here."""
+        if not (self.base / STATE_FILE).exists():
             raise UnknownTarget(
-                f"{self.base} holds no embedded mesh",
+                f"there is no embedded mesh in {self.base}",
                 hint="Start one with: meshctl local up -f DIR, or name another folder with --local=DIR.",
             )
-        return SqliteStore(self.base, create=create)
 
     def now(self) -> datetime:
         return SystemClock().now()
@@ -61,41 +76,91 @@ class EmbeddedPlace:
         return self.place.say(word, timeout_s=timeout_s)
 
     def wake(self, name: str) -> bool:
-        """Have the controller look at a release now; false when there is none."""
+        """Have the controller look at a release now; false when there is none.
+
+        Raises `Unreachable` when there is one that does not answer.
+        """
         if not self.place.is_held():
             return False
-        self.place.say({"word": "wake", "release": name})
+        self.place.say({"word": "wake", "release": name}, timeout_s=WAKE_TIMEOUT_S)
         return True
 
     def answers(self) -> bool:
         """Whether a controller is up and listens."""
-        if not (self.base / "control.sock").exists():
+        try:
+            return bool(self.place.say({"word": "hello"}, timeout_s=2.0).get("ok"))
+        except Unreachable:
             return False
-        return bool(self.place.say({"word": "hello"}, timeout_s=2.0))
 
-    def go_down(self) -> None:
-        """Ask the controller to tear everything down, and wait until it has.  Raises `Unreachable`."""
-        self.place.say({"word": "down"})
-        while self.place.is_held():
+    def take_down(self) -> None:
+        """End controller, Envoy and replicas: in good order if the controller listens, else by id.
+
+        Needs nothing but the folder: no store that can be read, no controller that answers.
+        """
+        self.known()
+        with suppress(Unreachable):
+            self.place.say({"word": "down"}, timeout_s=DOWN_TIMEOUT_S)
+            deadline = time.monotonic() + self._longest_drain_s() + DRAIN_MARGIN_S
+            while self.place.is_held() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        self._end_holder()
+        self.stop_left_behind()
+
+    def _end_holder(self) -> None:
+        """A controller that hangs would start everything again once it goes on."""
+        holder = self.place.holder()
+        if holder is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(holder, signal.SIGKILL)
+        deadline = time.monotonic() + DOWN_TIMEOUT_S
+        while self.place.is_held() and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def serve_directly(self, name: str, request: Request) -> Acknowledgement:
-        """Tick once in this process, without a controller."""
-        return serve_directly(Embedded(self.base).ports, name, request)
+        """Tick once in this process, beside a controller that does not answer: replicas are left to the next one."""
+        ports = Embedded(self.base).ports
+        return serve_directly(replace(ports, workloads=_HandsOff(ports.workloads)), name, request)
 
     def stop_left_behind(self) -> None:
-        """End what a killed controller left running."""
-        Embedded(self.base).stop()
+        """End what a killed controller left running; Envoy last, so that the last requests get their answers."""
+        from meshctl.adapters.envoy.layout import Layout
+        from meshctl.adapters.envoy.server import KEY
+        from meshctl.adapters.supervision import ProcessTable, end
+
+        table = ProcessTable(self.base)
+        table.end_strays()
+        known = table.records()
+        end([process for key, process in known.items() if key != KEY], self._longest_drain_s())
+        end([process for key, process in known.items() if key == KEY], 2.0)
+        for key in known:
+            table.forget(key)
+        Layout(self.base).remove_admin_socket()
+
+    def _longest_drain_s(self) -> float:
+        try:
+            return max((each.spec.drain.total_seconds() for each in self.store().workloads()), default=5.0)
+        except MeshctlError:
+            return 5.0
 
     def status(self) -> dict[str, Any]:
         """Controller, endpoints and processes, as plain data."""
-        mesh = Embedded(self.base)
+        from meshctl.adapters.envoy.admin import Admin
+        from meshctl.adapters.envoy.layout import Layout
+        from meshctl.adapters.supervision import ProcessTable
+
+        self.known()
+        try:
+            listening = Admin(Layout(self.base).admin_socket()).listeners()
+        except Unreachable:
+            listening = set()
         return {
             "controller": self.place.is_held(),
-            "endpoints": endpoints(self.base),
+            "pid": self.place.holder(),
+            "endpoints": {name: url for name, url in endpoints(self.base).items() if name in listening},
             "processes": [
                 {"key": key, "pid": process.pid, "state": "running" if process_alive(process) else "gone"}
-                for key, process in sorted(mesh.processes.records().items())
+                for key, process in sorted(ProcessTable(self.base).records().items())
             ],
         }
 
@@ -103,7 +168,9 @@ class EmbeddedPlace:
         """Name and last lines of each log.  Raises `InvalidInput` when ``key`` names none."""
         from meshctl.adapters.envoy.files import last_lines
 
-        found = sorted((self.base / "logs").glob("*.log"))
+        self.known()
+        found = [path for path in [self.base / "controller.log"] if path.exists()]
+        found += sorted((self.base / "logs").glob("*.log"))
         wished = [path for path in found if key is None or path.stem == key.replace("/", "-")]
         if key is not None and not wished:
             known = ", ".join(path.stem for path in found) or "none"
@@ -118,13 +185,25 @@ def process_alive(process: Any) -> bool:
     return alive(process)
 
 
+class _HandsOff:
+    """Replicas that are looked at and left alone: whoever is not their controller starts and ends none."""
+
+    def __init__(self, workloads: Workloads) -> None:
+        self.ready = workloads.ready
+
+    def ensure(self, release: Release, version: str) -> None:
+        """Nothing: the controller does it."""
+
+    def retire(self, release: Release, keep: Sequence[str]) -> None:
+        """Nothing: the controller does it."""
+
+
 class Embedded:
     """An embedded folder from inside: real Envoy, real processes, the store, joined to ports."""
 
     def __init__(self, base: Path, *, envoy: Path | None = None, template_dir: Path | None = None) -> None:
         from meshctl.adapters.envoy.server import EnvoyServer
         from meshctl.adapters.processes import LocalWorkloads
-        from meshctl.adapters.supervision import ProcessTable
 
         outside = EmbeddedPlace(base)
         self.place = outside.place
@@ -133,7 +212,6 @@ class Embedded:
         self._server = EnvoyServer(base, self._wished, binary=envoy)
         self._workloads = LocalWorkloads(base, self._wished, self._server.pools)
         self._template_dir = template_dir
-        self.processes = ProcessTable(base)
         self.monotonic = time.monotonic
 
     @cached_property
@@ -154,20 +232,45 @@ class Embedded:
             clock=clock,
         )
 
-    def start(self) -> None:
-        """Adopt what runs, start Envoy."""
-        self._workloads.adopt()
-        self._server.start()
+    def check(self) -> None:
+        """Try the templates on every release, before anything is started.  Raises `TemplateError`."""
+        for name in self.store.names():
+            release = self.store.release(name)
+            wished, run = release.spec.version, f"{name}-0"
+            others = [
+                version
+                for workload in self._wished
+                if workload.metadata.name == release.spec.service
+                for version in workload.spec.versions
+                if version != wished
+            ]
+            self.ports.renderer.render(release, Routing(wished, None, 0.0, run))
+            for other in others[:1]:
+                self.ports.renderer.render(release, Routing(other, wished, 1.0, run))
 
-    def supervise(self, now: datetime) -> str:
-        """One look at Envoy and all replicas; returns what is wrong with Envoy, empty when nothing is."""
+    def start(self) -> tuple[str, ...]:
+        """Adopt what runs, start Envoy; returns the keys of what was adopted."""
+        adopted = self._workloads.adopt()
+        known = self._server.start()
+        return (*(["envoy"] if known else []), *adopted)
+
+    def listening(self) -> Mapping[str, str]:
+        """Service -> URL, for the services whose port is open to users now."""
+        try:
+            present = self._server.admin.listeners()
+        except Unreachable:
+            return {}
+        return {name: f"http://{self._server.listen(name)}" for name in self._server.workloads if name in present}
+
+    def supervise(self, now: datetime) -> tuple[str, ...]:
+        """One look at Envoy and all replicas; returns what is wrong."""
         wished = self.store.workloads()
         if wished != self._wished:
             self._wished = wished
             self._workloads.wish(wished)
-            self._server.workloads.update({each.metadata.name: each for each in wished})
-        self._workloads.supervise(now)
-        return self._server.supervise(now)
+            self._server.wish(wished)
+        problems = (self._workloads.supervise(now), self._server.supervise(now))
+        return tuple(problem for problem in problems if problem)
 
     def stop(self) -> None:
         """End replicas and Envoy; Envoy last, so that the last requests get their answers."""

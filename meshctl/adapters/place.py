@@ -11,16 +11,23 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from meshctl.core.errors import Conflict, StoreError, Unreachable
+from meshctl.core.errors import Conflict, InvalidInput, StoreError, Unreachable
 
 WORD_LIMIT_BYTES = 65_536
 ANSWER_TIMEOUT_S = 30.0
 """How long a command waits for the controller: a raise is confirmed, replicas are drained in the meantime."""
+
+HEARING_S = 1.0
+"""So long may a speaker take to say a word, all of it."""
+
+TAKING_S = 0.5
+"""How long to try for a lock that is taken: `Place.is_held` of another process has it for an instant."""
 
 
 class Place:
@@ -32,9 +39,14 @@ class Place:
         self._socket_path = base / "control.sock"
 
     def make(self) -> None:
-        """Create the folder.  Raises `StoreError` when that is not possible."""
+        """Create the folder.  Raises `InvalidInput` when it is a file, `StoreError` when it cannot be made."""
         try:
             self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InvalidInput(
+                f"{self.base} cannot be the folder of a mesh: a file is in the way",
+                hint="Name another with --local=DIR.",
+            ) from error
         except OSError as error:
             raise StoreError(
                 f"cannot create the folder {self.base}: {error.strerror}", hint="Name another with --local=DIR."
@@ -44,16 +56,15 @@ class Place:
     def held(self) -> Iterator[None]:
         """Hold the folder.  Raises `Conflict` naming the holder when another controller has it."""
         self.make()
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = self._lock_path.read_text(encoding="ascii").strip() or "unknown"
-                raise Conflict(
-                    f"a controller runs in {self.base} already (process {holder})",
-                    hint=f"Talk to it with --local={self.base}, or end it with: meshctl local down --local={self.base}",
-                ) from None
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"cannot lock the folder {self.base}: {error.strerror}", hint="Name another with --local=DIR."
+            ) from error
+        try:
+            if not _locked(descriptor, TAKING_S):
+                raise self.taken()
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
             yield
@@ -63,8 +74,8 @@ class Place:
     def is_held(self) -> bool:
         """Whether a controller lives here."""
         try:
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+            descriptor = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -74,6 +85,21 @@ class Place:
             return False
         finally:
             os.close(descriptor)
+
+    def holder(self) -> int | None:
+        """The process of the controller that lives here; ``None`` when none does."""
+        if not self.is_held():
+            return None
+        text = self._lock_path.read_text(encoding="ascii").strip()
+        return int(text) if text.isdigit() else None
+
+    def taken(self) -> Conflict:
+        """The error for whoever wants to be the controller here while another is."""
+        return Conflict(
+            f"a controller runs in {self.base} already (process {self.holder() or 'unknown'})",
+            hint=f"Give it files with: meshctl apply -f DIR --local={self.base}; "
+            f"end it with: meshctl local down --local={self.base}",
+        )
 
     def listen(self) -> Ear:
         """Open the control socket; only for the holder of the folder."""
@@ -93,16 +119,23 @@ class Place:
                 with _short_path(self._socket_path) as path:
                     speaker.connect(path)
                 speaker.sendall(json.dumps(word).encode() + b"\n")
-                answer = _read_line(speaker)
-            if not answer:
-                raise Unreachable(f"the controller in {self.base} hung up without an answer", hint="Look at its log.")
-            found: dict[str, Any] = json.loads(answer)
-            return found
+                answer = _read_line(speaker, timeout_s)
+        except TimeoutError as error:
+            raise Unreachable(
+                f"the controller in {self.base} (process {self.holder()}) does not answer within {timeout_s:g} s",
+                hint=f"If it hangs, end it with: meshctl local down --local={self.base}",
+            ) from error
         except OSError as error:
             raise Unreachable(
-                f"no controller answers in {self.base}: {error.strerror or error}",
-                hint=f"Start one with: meshctl local up --local={self.base}",
+                f"no controller runs in {self.base}", hint=f"Start one with: meshctl local up --local={self.base}"
             ) from error
+        try:
+            found: dict[str, Any] = json.loads(answer)
+        except ValueError as error:
+            raise Unreachable(
+                f"the controller in {self.base} hung up without an answer", hint="Its log says why."
+            ) from error
+        return found
 
 
 class Ear:
@@ -128,9 +161,8 @@ class Ear:
             speaker, _ = self._listener.accept()
         except TimeoutError:
             return None
-        speaker.settimeout(1.0)
         try:
-            word = json.loads(_read_line(speaker))
+            word = json.loads(_read_line(speaker, HEARING_S))
         except (OSError, ValueError):
             word = None
         if not isinstance(word, dict):
@@ -150,9 +182,25 @@ class Answer:
             self._speaker.sendall(json.dumps(fields).encode() + b"\n")
 
 
-def _read_line(stream: socket.socket) -> bytes:
+def _locked(descriptor: int, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
+
+
+def _read_line(stream: socket.socket, within_s: float) -> bytes:
+    """A line, or what came until the other side fell silent.  Raises `TimeoutError`."""
+    deadline = time.monotonic() + within_s
     received = bytearray()
     while not received.endswith(b"\n") and len(received) < WORD_LIMIT_BYTES:
+        stream.settimeout(max(deadline - time.monotonic(), 0.001))
         part = stream.recv(4096)
         if not part:
             break

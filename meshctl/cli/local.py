@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from meshctl.cli.target import DEFAULT_FOLDER, Target, resolve
-from meshctl.core.errors import Conflict, UnknownTarget, Unreachable, WorkloadError
+from meshctl.core.errors import UnknownTarget, WorkloadError
 
 START_TIMEOUT_S = 30.0
 
@@ -63,10 +63,7 @@ def up_command(
 
     target = _target(folder)
     if target.embedded.place.is_held():
-        raise Conflict(
-            f"a controller runs in {target.base} already",
-            hint="Apply to it with: meshctl apply -f ... --local; end it with: meshctl local down",
-        )
+        raise target.embedded.place.taken()
     store = target.embedded.store(create=True)
     if path is not None:
         for applied in apply(store, load_wishes(path, store.workloads()), target.embedded.now()):
@@ -89,35 +86,38 @@ def _detach(target: Target, envoy: Path | None, template_dir: Path | None, log_f
     argv += [] if envoy is None else ["--envoy", str(envoy)]
     argv += [] if template_dir is None else ["--template-dir", str(template_dir)]
     with log.open("ab") as stream:
+        before = stream.tell()
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-            raise WorkloadError(f"the controller in {target.base} did not start", hint="\n  ".join(last))
-        if target.embedded.answers():
+            with log.open("rb") as stream:
+                stream.seek(before)
+                click.echo(stream.read().decode("utf-8", "replace").rstrip(), err=True)
+            return child.returncode or 1
+        if target.embedded.place.holder() == child.pid and target.embedded.answers():
             click.echo(f"controller is up in {target.base} (process {child.pid}, log {log})")
             return 0
         time.sleep(0.05)
-    raise WorkloadError(f"the controller in {target.base} does not answer", hint=f"See {log}")
+    raise WorkloadError(
+        f"the controller in {target.base} (process {child.pid}) does not answer within {START_TIMEOUT_S:g} s",
+        hint=f"Its log is {log}; end it with: meshctl local down --local={target.base}",
+    )
 
 
 @local_command.command("down")
 @folder_option
 def down_command(folder: str | None) -> int:
-    """End the controller, Envoy and all replicas, also those that a killed controller left behind.
+    """End the controller, Envoy and all replicas, also what a killed controller left behind and one that hangs.
 
     \b
     Example:
       meshctl local down
     """
     target = _target(folder)
-    try:
-        target.embedded.go_down()
-    except Unreachable:
-        target.embedded.stop_left_behind()
+    target.embedded.take_down()
     click.echo(f"{target.base} is down; its records stay")
     return 0
 
@@ -126,7 +126,7 @@ def down_command(folder: str | None) -> int:
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text")
 @folder_option
 def status_command(output: str, folder: str | None) -> int:
-    """Show what runs: controller, Envoy, each replica with its port and health.
+    """Show what runs: controller, Envoy, each replica, and where users come in.
 
     \b
     Example:
@@ -136,7 +136,7 @@ def status_command(output: str, folder: str | None) -> int:
     if output == "json":
         click.echo(json.dumps(found))
         return 0
-    click.echo(f"controller  {'running' if found['controller'] else 'not running'}")
+    click.echo("controller  " + (f"running, pid {found['pid']}" if found["controller"] else "not running"))
     for name, url in found["endpoints"].items():
         click.echo(f"service     {name:20} {url}")
     for process in found["processes"]:
@@ -146,10 +146,10 @@ def status_command(output: str, folder: str | None) -> int:
 
 @local_command.command("logs")
 @click.argument("key", required=False)
-@click.option("-n", "--lines", default=20, show_default=True, help="How many lines from the end.")
+@click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(min=1), help="From the end.")
 @folder_option
 def logs_command(key: str | None, lines: int, folder: str | None) -> int:
-    """Print the last lines of the logs of Envoy and of every replica, or of the one named KEY.
+    """Print the last lines of the logs of controller (if detached), Envoy and every replica, or of the one named KEY.
 
     \b
     Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from typing import Any
 
 import click
@@ -11,10 +12,11 @@ from meshctl.cli.target import Target, pass_target
 from meshctl.core.errors import MeshctlError, Refused, StoreError, Unreachable
 from meshctl.core.model import Request, Verb
 
-ABORT_TIMEOUT_S = 3.0
+ABORT_TIMEOUT_S = 2.0
 """An abort waits this long for the controller before it does the work itself."""
 
-REQUEST_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 15.0
+"""The controller may be in the middle of a tick that waits for the data plane."""
 
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision.")
 name_argument = click.argument("name")
@@ -102,7 +104,7 @@ def ask(target: Target, name: str, verb: Verb, **fields: Any) -> int:
     """Store a request, have it served, print the answer; returns the exit code."""
     embedded = target.embedded
     target.store.release(name)
-    request = embedded.new_request(verb, actor=getpass.getuser(), **fields)
+    request = embedded.new_request(verb, actor=_actor(), **fields)
     stored = _store(target, name, request)
     timeout_s = ABORT_TIMEOUT_S if verb is Verb.ABORT else REQUEST_TIMEOUT_S
     try:
@@ -110,12 +112,20 @@ def ask(target: Target, name: str, verb: Verb, **fields: Any) -> int:
     except Unreachable as unreachable:
         if verb is not Verb.ABORT:
             kept = "The request is stored; the next controller serves it." if stored else "Nothing was stored."
-            raise Unreachable(f"{verb} of {name}: {unreachable}", hint=kept) from unreachable
+            raise Unreachable(f"{verb} of {name}: {unreachable.args[0]}", hint=kept) from unreachable
         return _abort_directly(target, name, request)
     if not answer["ok"]:
         raise _refusal(answer)
     click.echo(answer["message"])
     return 0
+
+
+def _actor() -> str:
+    """Who asks: a claim, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
 
 
 def _store(target: Target, name: str, request: Request) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from meshctl import __version__
-from meshctl.core.errors import MeshctlError
+from meshctl.core.errors import Forbidden, MeshctlError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show a release end to end: real Envoy, real processes, real requests."),
@@ -99,4 +99,7 @@ def root(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        click.echo(f"meshctl: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        return Forbidden.exit_code if isinstance(error, PermissionError) else MeshctlError.exit_code
     return code if isinstance(code, int) else 0

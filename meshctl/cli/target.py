@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = ".meshctl"
 CONFIG_FILE = "meshctl.toml"
+SETTINGS = ("local",)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,9 +63,17 @@ def _from_config() -> str | None:
     if not path.exists():
         return None
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get("local")
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path}: cannot be read: {error}") from error
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInput(f"{path}: is not TOML: {error}") from error
+    for key in settings:
+        if key not in SETTINGS:
+            near = difflib.get_close_matches(key, SETTINGS, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(SETTINGS)}."
+            raise InvalidInput(f"{path}: unknown setting {key!r}", hint=hint)
+    found = settings.get("local")
     if found is not None and not isinstance(found, str):
         raise InvalidInput(f"{path}: local: expected a folder as text, found {found!r}")
     return found

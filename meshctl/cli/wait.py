@@ -29,12 +29,14 @@ def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
       meshctl wait shop --local --for promoted --timeout 30m || page-somebody
     """
     from meshctl.app.commands import end_of
+    from meshctl.cli.output import warn_without_controller
     from meshctl.wiring import parse_duration
 
     limit: timedelta = parse_duration(timeout)
     if limit <= timedelta(0):
         raise InvalidInput(f"--timeout {timeout}: must be longer than nothing")
     store = target.store
+    warn_without_controller(target)
     deadline = time.monotonic() + limit.total_seconds()
     while True:
         stored = store.load(name)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from meshctl.cli.target import Target, pass_target
-from meshctl.core.errors import Refused
+from meshctl.cli.target import DEFAULT_FOLDER, Target, pass_target
+from meshctl.core.errors import Refused, Unreachable
 from meshctl.core.model import Release, Workload
 
 file_option = click.option(
@@ -33,11 +33,30 @@ def apply_command(target: Target, path: Path) -> int:
 
     store = target.embedded.store(create=True)
     wishes = load_wishes(path, store.workloads())
+    changed = []
     for applied in apply(store, wishes, target.embedded.now()):
         click.echo(f"{applied.kind.lower()}/{applied.name} {applied.action}")
-        if applied.kind == "Release" and applied.action != "unchanged" and not target.embedded.wake(applied.name):
-            click.echo(f"no controller runs in {target.base}: start one with: meshctl local up", err=True)
+        if applied.action != "unchanged":
+            changed.append(applied)
+    if changed and not target.embedded.place.is_held():
+        click.echo(f"no controller runs in {target.base}: start one with: meshctl local up{_suffix(target)}", err=True)
+    for applied in changed:
+        if applied.kind == "Release":
+            _wake(target, applied.name)
     return 0
+
+
+def _suffix(target: Target) -> str:
+    return "" if target.base == Path(DEFAULT_FOLDER) else f" --local={target.base}"
+
+
+def _wake(target: Target, name: str) -> None:
+    try:
+        target.embedded.wake(name)
+    except Unreachable as unreachable:
+        raise Unreachable(
+            f"release/{name} is stored, but {unreachable.args[0]}", hint=unreachable.hint
+        ) from unreachable
 
 
 @click.command("diff")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event as Flag
@@ -34,23 +34,32 @@ class LocalController:
         self._mesh = mesh
         self._due: dict[str, datetime] = {}
         self._seen: set[str] = set()
-        self._told: dict[str, tuple[str, ...]] = {}
+        self._told: dict[str, frozenset[str]] = {}
+        self._open: Mapping[str, str] = {}
         self._stopped = Flag()
 
     def run(self) -> None:
-        """Hold the folder, start what is to run, loop; tear everything down at the end.
+        """Hold the folder, start what is to run, loop until told to stop, then tear everything down.
 
-        Raises `Conflict` when another controller holds the folder, `WorkloadError` when Envoy will not start.
+        Raises `Conflict` when another controller holds the folder, `TemplateError` before anything was started,
+        `WorkloadError` when Envoy will not start.  Any other error of ours leaves the traffic as it flows.
         """
         mesh = self._mesh
         with mesh.place.held(), _signals(self.stop):
+            mesh.check()
             try:
-                mesh.start()
-                with mesh.place.listen() as ear:
-                    log.info("controller is up in %s", mesh.place.base)
-                    self._loop(ear)
-            finally:
+                adopted = mesh.start()
+            except MeshctlError:
                 mesh.stop()
+                raise
+            with mesh.place.listen() as ear:
+                if adopted:
+                    log.info("took over what was left running: %s", ", ".join(adopted))
+                log.info("controller is up in %s", mesh.place.base)
+                self._loop(ear)
+                log.info("going down: replicas get their drain time, then Envoy ends")
+                mesh.stop()
+            log.info("everything has ended; the records stay in %s", mesh.place.base)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -69,24 +78,32 @@ class LocalController:
         mesh = self._mesh
         now = mesh.ports.clock.now()
         try:
-            trouble = mesh.supervise(now)
+            self._tell("", mesh.supervise(now))
             names = mesh.ports.store.names()
-        except MeshctlError as error:
-            self._tell("", (str(error),))
+        except Exception as error:
+            self._stumble("", error)
             return
-        self._tell("", (trouble,) if trouble else ())
         for name in names:
             if self._due.get(name, now) <= now:
                 self._tick(name)
+        self._tell_ports()
+
+    def _tell_ports(self) -> None:
+        """Say where users come in, when that changes."""
+        found = self._mesh.listening()
+        for service, url in found.items():
+            if self._open.get(service) != url:
+                log.info("%s listens on %s", service, url)
+        self._open = {**self._open, **found}
 
     def _tick(self, name: str) -> None:
-        """Tick one release; trouble with one never stops the others."""
+        """Tick one release; trouble with one never stops the others, nor ends what flows: not even a defect of ours."""
         now = self._mesh.ports.clock.now()
         self._due[name] = now + timedelta(seconds=TICK_S / 2)
         try:
             result = tick(self._mesh.ports, name, reapply=name not in self._seen)
-        except MeshctlError as error:
-            self._tell(name, (str(error),))
+        except Exception as error:
+            self._stumble(name, error)
             return
         self._seen.add(name)
         self._log(name, result)
@@ -101,12 +118,18 @@ class LocalController:
         for event in result.events:
             log.info("%s: %s", name, event.message, extra=_fields(name, event))
 
-    def _tell(self, name: str, problems: tuple[str, ...]) -> None:
+    def _stumble(self, name: str, error: Exception) -> None:
+        """Log what went wrong; a defect with its place in the code."""
+        known = isinstance(error, MeshctlError)
+        text = str(error) if known else f"a defect of meshctl, please report it: {error!r}"
+        self._tell(name, (text,), None if known else error)
+
+    def _tell(self, name: str, problems: tuple[str, ...], cause: Exception | None = None) -> None:
         """Log trouble once, not once a second."""
-        if problems and self._told.get(name) != problems:
-            for problem in problems:
-                log.warning("%s%s", f"{name}: " if name else "", problem)
-        self._told[name] = problems
+        for problem in dict.fromkeys(problems):
+            if problem not in self._told.get(name, ()):
+                log.warning("%s%s", f"{name}: " if name else "", problem, exc_info=cause)
+        self._told[name] = frozenset(problems)
 
     def _serve(self, word: dict[str, Any], answer: Any) -> None:
         """Carry out a word from the control socket: ``wake`` a release, carry a ``request``, or go ``down``."""
@@ -115,6 +138,8 @@ class LocalController:
             if kind == "down":
                 self.stop()
                 answer.give(ok=True, message="going down")
+            elif kind == "hello":
+                answer.give(ok=True, message="up")
             elif kind == "wake":
                 self._due.pop(name, None)
                 self._tick(name)
@@ -125,6 +150,9 @@ class LocalController:
                 answer.give(ok=False, message=f"unknown word {kind!r}", exitCode=2)
         except MeshctlError as error:
             answer.give(ok=False, message=str(error), exitCode=error.exit_code)
+        except Exception as error:
+            self._stumble(name, error)
+            answer.give(ok=False, message=f"a defect of meshctl: {error!r}; the log has more", exitCode=1)
 
     def _serve_request(self, name: str, request: Request, answer: Any) -> None:
         self._due.pop(name, None)
@@ -143,7 +171,7 @@ def _fields(name: str, event: Event) -> dict[str, object]:
 
 
 @contextmanager
-def _signals(stop: Any) -> Iterator[None]:
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
     """SIGINT and SIGTERM end the loop in good order; what was there before comes back afterwards."""
 
     def handle(number: int, frame: FrameType | None) -> None:
