@@ -64,6 +64,8 @@ def _reason(verdict: FileVerdict) -> str:
         return f"the candidate is shown to be inside the margin: {_effects(verdict)}"
     if not verdict.baseline.requests or not verdict.candidate.requests:
         return "one of the files holds no requests, so nothing is shown"
+    if verdict.latency is None:
+        return f"one of the files holds no good request, so latency is not shown: {_effects(verdict)}"
     few = "" if verdict.more_requests == 0 else ", too few requests"
     return _between(verdict) or f"neither proved bad nor good{few}: {_effects(verdict)}"
 

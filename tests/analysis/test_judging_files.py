@@ -158,6 +158,7 @@ def test_a_handful_of_requests_is_undecided_never_an_error(raw, engine, base, ca
 def test_files_in_which_everything_failed_never_pass(raw, engine, bad_base, bad_slow):
     verdict = judge_files(raw("base", 3_000, bad=bad_base), raw("equal", 3_000, bad=bad_slow), Options(engine=engine))
     assert verdict.verdict == ("fail" if bad_slow > bad_base else "undecided")
+    assert ("no good request" in report.headline(verdict)) == (verdict.verdict == "undecided")
     assert report.text_of(verdict)
     assert json.loads(report.json_of(verdict))["verdict"] == verdict.verdict
 
