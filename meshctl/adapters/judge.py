@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import meshctl_analysis.sequential as sequential
-from meshctl.core.errors import InvalidInput
+from meshctl.core.errors import InvalidInput, JudgeError
 from meshctl.core.model import (
     AnalysisSpec,
     ArmCounts,
@@ -34,18 +35,29 @@ class AnalysisJudge:
     """Implements `meshctl.core.ports.Judge` with the engine that the release names."""
 
     def learn(self, state: str, analysis: AnalysisSpec, blocks: Sequence[Block]) -> str:
-        engine, policy = _engine(analysis.engine), _policy(analysis)
-        before = engine.load(state) if state else engine.start(policy)
-        text: str = engine.dump(engine.learn(before, policy, [_block(each) for each in blocks]))
+        with _errors("learn from the baseline's history"):
+            engine, policy = _engine(analysis.engine), _policy(analysis)
+            before = engine.load(state) if state else engine.start(policy)
+            text: str = engine.dump(engine.learn(before, policy, [_block(each) for each in blocks]))
         return text
 
     def fold(
         self, state: str, analysis: AnalysisSpec, terms: StageTerms, blocks: Sequence[Block]
     ) -> tuple[str, Judgement]:
-        engine, policy = _engine(analysis.engine), _policy(analysis)
-        before = engine.load(state) if state else engine.start(policy)
-        after, word = engine.fold(before, policy, _stage(terms), [_block(each) for each in blocks])
-        return engine.dump(after), _judgement(word)
+        with _errors(f"judge the stage at {terms.weight:g} %"):
+            engine, policy = _engine(analysis.engine), _policy(analysis)
+            before = engine.load(state) if state else engine.start(policy)
+            after, word = engine.fold(before, policy, _stage(terms), [_block(each) for each in blocks])
+            return engine.dump(after), _judgement(word)
+
+
+@contextmanager
+def _errors(doing: str) -> Iterator[None]:
+    """The statistics raise `ValueError`; to the tick that is a word of its own, which stops nothing else."""
+    try:
+        yield
+    except ValueError as error:
+        raise JudgeError(f"cannot {doing}: {error}", hint="No verdict; abort and promote --reason work.") from error
 
 
 def _engine(engine: Engine) -> ModuleType:

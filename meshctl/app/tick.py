@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from meshctl.core.decide import decide, weights_of
-from meshctl.core.errors import Conflict, MeshctlError, Refused, TemplateError
+from meshctl.core.errors import Conflict, JudgeError, MeshctlError, Refused, TemplateError
 from meshctl.core.model import (
     Block,
     Decision,
@@ -132,7 +132,11 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
         problems.append(reading.problem)
         seen = replace(seen, metrics_problem=reading.problem)
     blocks = (reading.block,) if reading.block is not None and _counts(run, live) else ()
-    return _judge(ports.judge, run, seen, blocks, stored.judge_state, reading.cursor)
+    try:
+        return _judge(ports.judge, run, seen, blocks, stored.judge_state, reading.cursor)
+    except JudgeError as error:
+        problems.append(str(error))
+        return _Observation(replace(seen, metrics_problem=str(error)), (), None, stored.judge_state, reading.cursor)
 
 
 def _judge(

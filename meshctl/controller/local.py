@@ -105,7 +105,8 @@ class LocalController:
         except Exception as error:
             self._stumble(name, error)
             return
-        self._seen.add(name)
+        if not result.problems:
+            self._seen.add(name)
         self._log(name, result)
         if result.decision is not None:
             wake_at = result.decision.wake_at

@@ -11,6 +11,7 @@
       IllegalTransition                   exit 1   our own mistake: a move the table does not know
       StoreError                          exit 1   the state file cannot be read or written
       WorkloadError                       exit 1   a process will not start or does not stay
+      JudgeError                          exit 1   the judge cannot work with what it was given
 
 A message says what was attempted, on which object, what was found and what to do next.
 """
@@ -80,3 +81,7 @@ class StoreError(MeshctlError):
 
 class WorkloadError(MeshctlError):
     """A process will not start or does not stay."""
+
+
+class JudgeError(MeshctlError):
+    """The judge cannot work with the state or the blocks it was given: no verdict, which promotes nothing."""
