@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import statistics
 
+from calibration.bounds import EMBEDDED_BOUNDS_MS
 from calibration.rollout import Outcome, default_plan, roll_out
 from calibration.worlds import Service, World
-from meshctl_analysis.bounds import EMBEDDED_BOUNDS_MS
 from meshctl_analysis.policy import Policy
 
 DWELL_S = (8.0, 8.0, 10.0, 15.0, 3.0)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from scipy.special import betaincinv
 
+from calibration.bounds import ISTIO_BOUNDS_MS
 from calibration.rollout import Plan, default_plan, roll_out
 from calibration.worlds import Service, World
-from meshctl_analysis.bounds import ISTIO_BOUNDS_MS
 from meshctl_analysis.policy import Policy, Tolerance
 
 POLICY = Policy(warm_up="none")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from .checks import InvalidSample, checked_sample
+from .checks import Counts, InvalidSample, checked_counts, checked_sample, same_buckets
 from .mannwhitney import RankTest, Values
 
 
@@ -26,16 +26,24 @@ def brunner_munzel(candidate: Values, baseline: Values, *, two_sided: bool = Fal
     Source: Brunner & Munzel, *The nonparametric Behrens-Fisher problem*, Biometrical Journal 42 (2000).
     """
     slow, base = checked_sample(candidate, "candidate"), checked_sample(baseline, "baseline")
-    m, n = len(slow), len(base)
+    values, place = np.unique(np.concatenate([slow, base]), return_inverse=True)
+    counted = [
+        np.bincount(part, minlength=len(values)).astype(np.float64) for part in (place[: len(slow)], place[len(slow) :])
+    ]
+    return brunner_munzel_counts(counted[0], counted[1], two_sided=two_sided)
+
+
+def brunner_munzel_counts(candidate: Counts, baseline: Counts, *, two_sided: bool = False) -> RankTest:
+    """The same test on counts per ordered value or bucket, the same in both; a bucket's values are ties."""
+    slow, base = checked_counts(candidate, "candidate"), checked_counts(baseline, "baseline")
+    same_buckets(slow, base)
+    m, n = float(slow.sum()), float(base.sum())
     if min(m, n) < 2:
         raise InvalidSample("`candidate` and `baseline` must each hold at least two values")
-    joint = _mid_ranks(np.concatenate([slow, base]))
-    rank_slow, rank_base = joint[:m], joint[m:]
-    auc = (float(rank_slow.mean()) - (m + 1) / 2) / n
-    placed_slow = rank_slow - _mid_ranks(slow)
-    placed_base = rank_base - _mid_ranks(base)
-    part_slow = float(np.var(placed_slow, ddof=1)) / (n * n * m)
-    part_base = float(np.var(placed_base, ddof=1)) / (m * m * n)
+    joint = _mid_ranks(slow + base)
+    auc = (float(slow @ joint) / m - (m + 1) / 2) / n
+    part_slow = _variance(joint - _mid_ranks(slow), slow) / (n * n * m)
+    part_base = _variance(joint - _mid_ranks(base), base) / (m * m * n)
     distance = auc - 0.5
     variance = part_slow + part_base
     if variance <= 0:
@@ -49,9 +57,14 @@ def brunner_munzel(candidate: Values, baseline: Values, *, two_sided: bool = Fal
     return RankTest(auc * m * n, auc, statistic, p_value)
 
 
-def _mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1, ties get the mean of their places."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    middle: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
-    return middle
+def _mid_ranks(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank of each value, from 1; ties get the mean of their places."""
+    ranks: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return ranks
+
+
+def _variance(values: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    """Sample variance of ``values``, each taken ``counts`` times."""
+    total = float(counts.sum())
+    mean = float(counts @ values) / total
+    return float(counts @ (values - mean) ** 2) / (total - 1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .brunnermunzel import brunner_munzel_counts
 from .effects import Estimate, hodges_lehmann_counts, odds_ratio
 from .fisher import SMALL_TABLE, boschloo_exact, fisher_exact, probability_worse
 from .fixed import Tally
@@ -20,7 +21,8 @@ from .mannwhitney import RankTest, mann_whitney_counts
 class Figures:
     """One-sided p-values ("the candidate is worse"), effects with 95 % intervals; ``None``: nothing to compute from.
 
-    ``boschloo`` only for small tables.  ``probability_worse`` is the posterior P(pC > pB) under uniform priors.
+    ``boschloo`` only for small tables.  ``brunner_munzel`` holds its level where the arms are
+    spread differently.  ``probability_worse`` is the posterior P(pC > pB) under uniform priors.
     ``shift_ms`` is the Hodges-Lehmann shift on bucket midpoints, as coarse as the buckets.
     """
 
@@ -29,6 +31,7 @@ class Figures:
     odds_ratio: Estimate | None
     probability_worse: float | None
     mann_whitney: RankTest | None
+    brunner_munzel: RankTest | None
     shift_ms: Estimate | None
 
 
@@ -38,9 +41,11 @@ def figures_of(tally: Tally) -> Figures:
     table = (slow.bad, slow.requests, base.bad, base.requests)
     compared = slow.requests > 0 and base.requests > 0
     small = compared and slow.requests + base.requests <= SMALL_TABLE
-    rank, shift = None, None
+    rank, unequal, shift = None, None, None
     if tally.has_latency:
         rank = mann_whitney_counts(slow.latency, base.latency)
+        if min(sum(slow.latency), sum(base.latency)) >= 2:
+            unequal = brunner_munzel_counts(slow.latency, base.latency)
         shift = hodges_lehmann_counts(slow.latency, base.latency, midpoints_ms(tally.bounds_ms))
     return Figures(
         fisher=fisher_exact(*table) if compared else None,
@@ -48,6 +53,7 @@ def figures_of(tally: Tally) -> Figures:
         odds_ratio=odds_ratio(*table) if compared else None,
         probability_worse=probability_worse(*table) if compared else None,
         mann_whitney=rank,
+        brunner_munzel=unequal,
         shift_ms=shift,
     )
 

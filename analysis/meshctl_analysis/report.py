@@ -182,6 +182,8 @@ def _classic_lines(verdict: FileVerdict) -> list[str]:
     if figures.mann_whitney is not None:
         test = figures.mann_whitney
         lines.append(f"Mann-Whitney, one look: {_p(test.p_value)}, P(candidate slower) = {test.auc:.3f}")
+    if figures.brunner_munzel is not None:
+        lines.append(f"Brunner-Munzel (spreads may differ), one look: {_p(figures.brunner_munzel.p_value)}")
     if "errors" in verdict.judged and figures.fisher is not None:
         lines.append(f"Fisher, one look: {_p(figures.fisher)}")
     return lines

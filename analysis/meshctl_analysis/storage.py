@@ -44,7 +44,7 @@ def loads(kind: type[State], text: str) -> State:
     except (TypeError, KeyError, ValueError, binascii.Error) as error:
         if isinstance(error, StateError):
             raise
-        raise StateError(f"`text` is not a state of the sequential judge: {error}") from error
+        raise StateError(f"`text` is not a state of this judge: {error}") from error
     return state
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from calibration.bounds import ISTIO_BOUNDS_MS
 from meshctl_analysis import classic, looks
 from meshctl_analysis.blocks import Arm, Block
-from meshctl_analysis.bounds import ISTIO_BOUNDS_MS
 from meshctl_analysis.counts import BlockError
 from meshctl_analysis.figures import figures_of
 from meshctl_analysis.fixed import Tally, latency_abort_test, latency_gate_tests

@@ -12,7 +12,7 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from meshctl_analysis.brunnermunzel import brunner_munzel
+from meshctl_analysis.brunnermunzel import brunner_munzel, brunner_munzel_counts
 from meshctl_analysis.checks import InvalidSample
 from meshctl_analysis.fisher import (
     barnard_exact,
@@ -222,3 +222,13 @@ def test_impossible_spending_is_refused(alpha, elapsed):
 def test_a_negative_stage_entry_is_refused():
     with pytest.raises(InvalidSample, match="`entry` must not be negative"):
         part_of_stage(0.01, -1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=8))
+def test_brunner_munzel_says_the_same_of_counts_and_of_the_values_they_count(pairs):
+    slow, base = ([count for count, _ in pairs], [count for _, count in pairs])
+    assume(sum(slow) >= 2 and sum(base) >= 2)
+    values = [[float(value) for value, count in enumerate(arm) for _ in range(count)] for arm in (slow, base)]
+    grouped, raw = brunner_munzel_counts(slow, base), brunner_munzel(*values)
+    assert grouped.auc == pytest.approx(raw.auc)
+    assert grouped.p_value == pytest.approx(raw.p_value)

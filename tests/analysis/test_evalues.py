@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+from calibration.bounds import EMBEDDED_BOUNDS_MS, ISTIO_BOUNDS_MS
 from meshctl_analysis.ageing import aged, ageing_kernel
 from meshctl_analysis.alternatives import LATENCY_ALTERNATIVES, error_ratios, slow_likelihood_ratios
-from meshctl_analysis.bounds import EMBEDDED_BOUNDS_MS, ISTIO_BOUNDS_MS
 from meshctl_analysis.evalues import (
     error_margin,
     error_margin_projection,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from calibration.bounds import ISTIO_BOUNDS_MS
 from meshctl_analysis.blocks import Arm, Block
-from meshctl_analysis.bounds import ISTIO_BOUNDS_MS
 from meshctl_analysis.capital import ABORT, GUARD, gate_schedule
 from meshctl_analysis.counts import BASELINE, CANDIDATE, BlockError, check_bounds, counts_of, events, trials
 from meshctl_analysis.dispersion import assumed, cut, noted, undispersed

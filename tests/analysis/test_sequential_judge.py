@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibration.bounds import EMBEDDED_BOUNDS_MS, ISTIO_BOUNDS_MS
 from calibration.worlds import Service, World, merged
 from meshctl_analysis.abort import AbortEvidence
 from meshctl_analysis.blocks import Arm, Block
-from meshctl_analysis.bounds import EMBEDDED_BOUNDS_MS, ISTIO_BOUNDS_MS
 from meshctl_analysis.counts import BlockError
 from meshctl_analysis.policy import Policy
 from meshctl_analysis.sequential import SequentialState, Stage, dump, fold, learn, load, start
