@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ from meshctl.adapters.envoy.routes import SHARED
 
 @dataclass(frozen=True, slots=True)
 class LiveRoutes:
-    """What a route file says.  ``weights`` maps version to permille, taken from the route itself."""
+    """What a route file says.  ``weights`` maps version to permille, ``digest`` covers the content: both are taken
+    from the routes themselves, since another hand that edits them leaves what they say about themselves."""
 
     revision: str
     run: str
@@ -45,4 +49,14 @@ def _parse(found: Any) -> LiveRoutes:
     )
     split = {entry["name"]: entry["weight"] for entry in shared["route"]["weighted_clusters"]["clusters"]}
     weights = {version: int(split.get(cluster, 0)) for cluster, version in versions.items()}
-    return LiveRoutes(found["version_info"], about["run"], bool(about["aborted"]), weights, about["digest"])
+    return LiveRoutes(found["version_info"], about["run"], bool(about["aborted"]), weights, content_digest(found))
+
+
+def content_digest(content: Any) -> str:
+    """Digest of a route file but for the names that it gives its own content."""
+    bare = copy.deepcopy(content)
+    bare["version_info"] = ""
+    about = bare["resources"][0]["virtual_hosts"][0]["metadata"]["filter_metadata"]["meshctl"]
+    for name in ("digest", "revision"):
+        about.pop(name, None)
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]

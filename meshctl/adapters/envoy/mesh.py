@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshctl.adapters.envoy.bootstrap import discovery
 from meshctl.adapters.envoy.files import wait_until, write_json
-from meshctl.adapters.envoy.live import LiveRoutes, read_routes
+from meshctl.adapters.envoy.live import LiveRoutes, content_digest, read_routes
 from meshctl.adapters.envoy.routes import TOTAL
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.adapters.envoy.translate import METADATA_KEY, Translation, translate
@@ -163,7 +161,7 @@ def _route_file(wished: Translation, count: int, *, run: str, aborted: bool) -> 
     content = discovery("", [copy.deepcopy(wished.routes)])
     about = _about(content)
     about |= {"run": run, "aborted": aborted}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    digest = content_digest(content)
     content["version_info"] = f"{count}-{digest}"
     about |= {"digest": digest, "revision": content["version_info"]}
     return content
