@@ -26,7 +26,7 @@ from meshctl.core.ports import Store, Workloads
 
 STATE_FILE = "state.db"
 WAKE_TIMEOUT_S = 10.0
-DOWN_TIMEOUT_S = 10.0
+DOWN_TIMEOUT_S = 5.0
 """How long ``local down`` waits for a controller's word before it takes it for hung."""
 
 DRAIN_MARGIN_S = 15.0
@@ -312,8 +312,8 @@ def wish_as_yaml(wish: Release | Workload) -> str:
     return dump_yaml([data])
 
 
-def render_release(path: Path, weight: float, baseline: str | None, template_dir: Path | None) -> str:
-    """The mesh objects of the one Release in ``path`` at ``weight`` percent, as YAML."""
+def render_release(path: Path, weight: float, baseline: str, template_dir: Path | None) -> str:
+    """The mesh objects of the one Release in ``path`` with its version at ``weight`` percent, as YAML."""
     from meshctl.adapters.manifests import dump_yaml
     from meshctl.adapters.templates import TemplateRenderer
 
@@ -321,14 +321,12 @@ def render_release(path: Path, weight: float, baseline: str | None, template_dir
     if len(releases) != 1:
         raise InvalidInput(f"{path}: render takes a file with one Release, found {len(releases)}")
     release = releases[0]
-    version = release.spec.version
-    first = baseline is None or baseline == version
-    routing = Routing(
-        baseline=version if first or baseline is None else baseline,
-        candidate=None if first else version,
-        candidate_weight=0.0 if first else weight,
-        run=f"{release.metadata.name}-1",
-    )
+    if release.spec.version == baseline:
+        raise InvalidInput(
+            f"--baseline {baseline}: is the version that {path} releases",
+            hint="Name the version that serves before it.",
+        )
+    routing = Routing(baseline, release.spec.version, weight, f"{release.metadata.name}-1")
     return dump_yaml(TemplateRenderer(template_dir).render(release, routing))
 
 
