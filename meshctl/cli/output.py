@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shlex
 import sys
@@ -13,12 +14,14 @@ import click
 from meshctl.app.views import ReleaseView
 from meshctl.app.words import span, weight
 from meshctl.cli.target import DEFAULT_FOLDER, Target
+from meshctl.core.errors import InvalidInput
 from meshctl.core.model import API_VERSION, Verdict
 from meshctl.core.status import as_data
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+JSONPATH = "jsonpath="
 FORMATS = ("table", "wide", "name", "json", "yaml")
 
 GLYPHS = {
@@ -42,16 +45,30 @@ COLOURS = {
 
 
 def output_option(command: Any) -> Any:
-    """``-o table|wide|name|json|yaml``."""
+    """``-o table|wide|name|json|yaml|jsonpath=PATH``."""
     option = click.option(
         "-o",
         "--output",
-        type=click.Choice(FORMATS),
+        type=_Format(),
         default="table",
         show_default=True,
-        help="How to print; scripts should read json or yaml only.",
+        help="table, wide, name, json, yaml or jsonpath=PATH; scripts should read the last three only.",
     )
     return option(command)
+
+
+class _Format(click.ParamType[str]):
+    """One of `FORMATS`, or a JSONPath as kubectl writes it: ``jsonpath={.status.phase}``."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if text not in FORMATS and not text.startswith(JSONPATH):
+            close = difflib.get_close_matches(text, FORMATS, n=1)
+            near = f"; did you mean {close[0]!r}?" if close else ""
+            self.fail(f"{text!r} is none of {', '.join(FORMATS)}, jsonpath=PATH{near}", param, ctx)
+        return text
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -86,9 +103,11 @@ def print_releases(views: Sequence[ReleaseView], output: str, *, single: bool) -
     if output == "name":
         for view in views:
             click.echo(f"release/{view.name}")
-    elif output in ("json", "yaml"):
+    elif output in ("json", "yaml") or output.startswith(JSONPATH):
         objects = [release_data(view) for view in views]
-        click.echo(encoded(objects[0] if single else release_list(objects), output), nl=False)
+        data = objects[0] if single else release_list(objects)
+        text = picked(data, output.removeprefix(JSONPATH)) if output.startswith(JSONPATH) else encoded(data, output)
+        click.echo(text, nl=False)
     else:
         click.echo(table(views, wide=output == "wide"), nl=False)
 
@@ -100,6 +119,21 @@ def encoded(data: Any, output: str) -> str:
     import yaml
 
     return yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def picked(data: Any, path: str) -> str:
+    """What a JSONPath finds, separated by spaces: text as it is, anything else as JSON.
+
+    Braces and a missing ``$`` are as kubectl has them.  Raises `InvalidInput` for a path that is none.
+    """
+    import jsonpath
+
+    bare = path.strip().removeprefix("{").removesuffix("}")
+    try:
+        found = jsonpath.findall(bare if bare.startswith("$") else f"${bare}", data)
+    except jsonpath.JSONPathError as error:
+        raise InvalidInput(f"-o jsonpath={path}: {error}", hint="For instance: -o jsonpath={.status.phase}") from error
+    return " ".join(each if isinstance(each, str) else json.dumps(each) for each in found) + "\n"
 
 
 def release_data(view: ReleaseView) -> dict[str, Any]:

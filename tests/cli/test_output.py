@@ -9,7 +9,8 @@ import yaml
 
 from meshctl.adapters.wire import encode
 from meshctl.app.queries import release_view, release_views
-from meshctl.cli.output import console, encoded, release_data, release_list, table
+from meshctl.cli.output import console, encoded, picked, release_data, release_list, table
+from meshctl.core.errors import InvalidInput
 from meshctl.core.model import MeshSpec, Metadata, Release, ReleaseSpec
 from tests.cli import scenes
 from tests.cli.scenes import NEW
@@ -65,3 +66,23 @@ def test_json_and_yaml_say_the_same(scene):
 def test_no_colour_where_none_is_wanted(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     assert console().no_color
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("{.status.phase}", "Held\n"),
+        ("$.status.phase", "Held\n"),
+        (".status.weight", "10.5\n"),
+        ("{.items[*].name}", "a b\n"),
+        ("{.nowhere}", "\n"),
+    ],
+)
+def test_a_jsonpath_picks_values_as_kubectl_would(path, found):
+    data = {"status": {"phase": "Held", "weight": 10.5}, "items": [{"name": "a"}, {"name": "b"}]}
+    assert picked(data, path) == found
+
+
+def test_a_jsonpath_that_is_none_is_refused_with_an_example():
+    with pytest.raises(InvalidInput, match=r"jsonpath=\{\.status\[\}.*\n.*For instance"):
+        picked({}, "{.status[}")
