@@ -21,7 +21,7 @@ from meshctl.app.commands import new_request, serve_directly
 from meshctl.app.tick import Ports
 from meshctl.core.catalog import Archive, Wishes
 from meshctl.core.errors import InvalidInput, MeshctlError, UnknownTarget, Unreachable
-from meshctl.core.model import Acknowledgement, Release, Request, Routing, Verb, Workload
+from meshctl.core.model import Acknowledgement, Block, Release, Request, Routing, Verb, Workload
 from meshctl.core.ports import Store, Workloads
 
 STATE_FILE = "state.db"
@@ -360,3 +360,10 @@ def judge_files(baseline: Path, candidate: Path, *, as_json: bool, **options: An
     from meshctl.adapters.judge import judge_files as judge
 
     return judge(baseline, candidate, as_json=as_json, **options)
+
+
+def classic_figures(blocks: Sequence[Block]) -> list[str]:
+    """What textbook tests say of the newest stage, a line each; for people, nothing is decided by it."""
+    from meshctl.adapters.judge import classic_figures as figures
+
+    return figures(blocks)

@@ -76,7 +76,8 @@ def reference():
         "# Command line",
         "Generated from the help texts; `MESHCTL_REWRITE=1 pytest tests/test_docs.py` renews it.",
     ]
-    root = click.Context(group, info_name="meshctl", terminal_width=100, max_content_width=100)
+    usual = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
+    root = click.Context(group, info_name="meshctl", **usual)
     parts += ["## meshctl", _fenced(root)]
     for name in COMMANDS:
         command = group.get_command(root, name)

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from .effects import Estimate
+from .figures import Figures
 from .files import FileArm, FileVerdict
 
 
@@ -174,17 +175,18 @@ def _evidence_lines(verdict: FileVerdict) -> list[str]:
         name = weakest.name if weakest.bound_ms is None else f"latency above {_ms(weakest.bound_ms)} ms"
         passed_at = evidence.gate_threshold_log
         lines.append(f"for the candidate: weakest part {name}, {weakest.log:.2f} nats, pass at {passed_at:.2f}")
-    return [*lines, *_classic_lines(verdict)]
+    return [*lines, *classic_lines(verdict.figures, errors="errors" in verdict.judged)]
 
 
-def _classic_lines(verdict: FileVerdict) -> list[str]:
-    figures, lines = verdict.figures, []
+def classic_lines(figures: Figures, *, errors: bool = True) -> list[str]:
+    """Classic figures in words, one line a test; ``errors`` is false where failures were not measured."""
+    lines = []
     if figures.mann_whitney is not None:
         test = figures.mann_whitney
         lines.append(f"Mann-Whitney, one look: {_p(test.p_value)}, P(candidate slower) = {test.auc:.3f}")
     if figures.brunner_munzel is not None:
         lines.append(f"Brunner-Munzel (spreads may differ), one look: {_p(figures.brunner_munzel.p_value)}")
-    if "errors" in verdict.judged and figures.fisher is not None:
+    if errors and figures.fisher is not None:
         lines.append(f"Fisher, one look: {_p(figures.fisher)}")
     return lines
 

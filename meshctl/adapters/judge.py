@@ -13,6 +13,7 @@ from typing import Any
 import meshctl_analysis.sequential as sequential
 from meshctl.core.errors import InvalidInput, JudgeError
 from meshctl.core.model import (
+    FULL,
     AnalysisSpec,
     ArmCounts,
     ArmTotals,
@@ -154,3 +155,25 @@ def judge_files(baseline: Path, candidate: Path, *, as_json: bool, **options: An
     except ValueError as error:
         raise InvalidInput(f"judge: {error}") from error
     return verdict.verdict, report.json_of(verdict) if as_json else report.text_of(verdict)
+
+
+def classic_figures(blocks: Sequence[Block]) -> list[str]:
+    """What textbook tests say of the newest stage in ``blocks`` where both versions answered, a line each.
+
+    For people: each p-value is right for one look only, and nothing is decided by it.
+    """
+    from meshctl_analysis.figures import figures_of
+    from meshctl_analysis.fixed import Tally
+    from meshctl_analysis.report import classic_lines
+
+    compared = [each for each in blocks if each.entry >= 0 and 0.0 < each.weight < FULL]
+    if not compared:
+        return []
+    newest = [each for each in compared if each.entry == compared[-1].entry]
+    baseline, candidate = (_sum([getattr(each, arm) for each in newest]) for arm in ("baseline", "candidate"))
+    return classic_lines(figures_of(Tally(baseline, candidate, newest[-1].bounds_ms)))
+
+
+def _sum(parts: Sequence[ArmCounts]) -> data.Arm:
+    latency = tuple(sum(counts) for counts in zip(*(part.latency for part in parts), strict=True))
+    return data.Arm(sum(part.requests for part in parts), sum(part.bad for part in parts), latency)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -35,16 +35,22 @@ def describe_command(target: Target, name: str) -> int:
     """
     from meshctl.app.queries import release_view
     from meshctl.cli.output import target_suffix, warn_without_controller
-    from meshctl.wiring import system_clock
+    from meshctl.wiring import classic_figures, system_clock
 
-    for line in description(release_view(target.store, name, now=system_clock().now()), target_suffix(target)):
+    store = target.store
+    view = release_view(store, name, now=system_clock().now())
+    figures = classic_figures(store.blocks(view.run.name)) if view.run is not None else ()
+    for line in description(view, target_suffix(target), figures):
         click.echo(line)
     warn_without_controller(target)
     return 0
 
 
-def description(view: ReleaseView, suffix: str = "") -> Iterator[str]:
-    """The text about one release, line by line; ``suffix`` ends each command that it names."""
+def description(view: ReleaseView, suffix: str = "", figures: Sequence[str] = ()) -> Iterator[str]:
+    """The text about one release, line by line; ``suffix`` ends each command that it names.
+
+    ``figures`` are classic ones of the newest stage, to stand beside the verdict.
+    """
     from meshctl.app.notes import note_of
     from meshctl.cli.output import GLYPHS
 
@@ -56,6 +62,7 @@ def description(view: ReleaseView, suffix: str = "") -> Iterator[str]:
     yield from _facts(view)
     yield from _part("Why", note.why)
     yield from _part("Evidence", note.evidence)
+    yield from _part("Textbook tests of the newest stage, for comparison; they decide nothing", figures)
     yield from _stages(view)
     yield from _part("What would change it", note.change)
     yield from _steps(view, note, suffix)

@@ -100,6 +100,42 @@ def retry_command(target: Target, name: str, reason: str) -> int:
     return ask(target, name, Verb.RETRY, reason=reason)
 
 
+@click.command("rollback")
+@name_argument
+@reason_option
+@pass_target
+def rollback_command(target: Target, name: str, reason: str) -> int:
+    """Give all traffic of release NAME back to the version before, in one write, while that is kept warm.
+
+    The wish stays as it is; the version that gives way is not tried again until you say retry or release another
+    one.
+
+    \b
+    Example:
+      meshctl rollback shop --local --reason "orders are lost since noon"
+    """
+    return ask(target, name, Verb.ROLLBACK, reason=reason)
+
+
+@click.command("set-weight")
+@name_argument
+@click.argument("weight", type=float)
+@reason_option
+@pass_target
+def set_weight_command(target: Target, name: str, weight: float, reason: str) -> int:
+    """Set the candidate of release NAME to WEIGHT percent and pause there.
+
+    Less is done at once; more overrides the judge, needs --reason and ready replicas, and is recorded.  0 is abort.
+    resume then judges this weight as a stage of its own and goes on to the next greater one.
+
+    \b
+    Examples:
+      meshctl set-weight shop 5 --local
+      meshctl set-weight shop 25 --local --reason "load test of the new cache tonight"
+    """
+    return ask(target, name, Verb.SET_WEIGHT, reason=reason, weight=weight)
+
+
 def ask(target: Target, name: str, verb: Verb, **fields: Any) -> int:
     """Store a request, have it served, print the answer; returns the exit code."""
     embedded = target.embedded

@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("requests", "Keep the weight as it is until resume."),
     "resume": ("requests", "Go on after a pause or a hold."),
     "retry": ("requests", "Try a rejected version again in a new run."),
+    "rollback": ("requests", "Give all traffic back to the version before, while it is kept warm."),
+    "set-weight": ("requests", "Set the candidate's weight by hand and pause there."),
     "wait": ("wait", "Wait until a release is promoted or its run has ended."),
     "judge": ("judge", "Compare two files of measurements, without any mesh."),
     "version": ("version", "Print the versions of meshctl and of what it runs on."),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from meshctl.adapters.judge import AnalysisJudge
+from meshctl.adapters.judge import AnalysisJudge, classic_figures
 from meshctl.core.errors import JudgeError
 from meshctl.core.model import (
     DEFAULT_STAGES,
@@ -75,3 +76,20 @@ def test_history_of_the_baseline_is_no_evidence():
 def test_a_state_that_is_none_is_an_error_of_the_judge_that_says_what_to_do(state):
     with pytest.raises(JudgeError, match="abort and promote --reason work"):
         AnalysisJudge().fold(state, AnalysisSpec(), FIRST, [block(0)])
+
+
+def test_classic_figures_are_those_of_the_newest_stage_with_both_versions():
+    early = [replace(block(number, bad=100), entry=0) for number in range(3)]
+    late = [replace(block(number), entry=1) for number in range(3, 6)]
+    alone = [replace(block(9, bad=100, weight=100.0), entry=2)]
+    lines = classic_figures([*early, *late, *alone])
+    assert [line.partition(",")[0] for line in lines] == [
+        "Mann-Whitney",
+        "Brunner-Munzel (spreads may differ)",
+        "Fisher",
+    ]
+    assert "p = 1" in lines[-1]
+
+
+def test_without_a_comparable_block_there_are_no_classic_figures():
+    assert classic_figures([replace(block(0), entry=-1)]) == []

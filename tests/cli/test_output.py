@@ -84,5 +84,5 @@ def test_a_jsonpath_picks_values_as_kubectl_would(path, found):
 
 
 def test_a_jsonpath_that_is_none_is_refused_with_an_example():
-    with pytest.raises(InvalidInput, match=r"jsonpath=\{\.status\[\}.*\n.*For instance"):
+    with pytest.raises(InvalidInput, match="For instance"):
         picked({}, "{.status[}")
