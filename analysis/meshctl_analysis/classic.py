@@ -19,52 +19,23 @@ block.  It is also slower: it looks eleven times in a stage, and proves at a qua
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .blocks import Arm, Block
+from .classicstate import ClassicState
 from .classicverdicts import judgement_of
 from .counts import BAD, BASELINE, CANDIDATE, LATENCY, REQUESTS, BlockError, buckets_of, check_bounds, counts_of
 from .evalues import Counts
 from .fixed import Tally
-from .guards import ServiceLevel, ShareCheck, Silence, checked, guarded, listened, service_level_of
+from .guards import ShareCheck, Silence, checked, guarded, listened, service_level_of
 from .judgement import Judgement
-from .looks import AbortLook, GateLook, abort_look_due, gate_look_due, look_at_gate, look_for_regression
+from .looks import abort_look_due, gate_look_due, look_at_gate, look_for_regression
 from .policy import Policy
 from .state import Stage
 from .storage import dumps, loads
-from .totals import Totals, added, no_totals
+from .totals import added, no_totals
 
 _SLACK_S = 1e-6
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassicState:
-    """All that the engine remembers.  Opaque to others: keep it with `dump` and `load`.
-
-    ``elapsed_s`` and ``stage`` (counts of both arms, shape ``(2, 2 + buckets)``) are of the present stage entry;
-    ``cold`` holds the part of ``stage`` from before the candidate was warm, which latency abort tests leave out.
-    ``looked`` and ``proved`` are the shares of the stage at the newest looks.  ``failed`` names the metrics that were
-    ever found worse in the run; ``passed`` says whether this entry's gate was passed.
-    """
-
-    bounds_ms: tuple[float, ...] | None
-    last_end_s: float | None
-    first_traffic_s: float | None
-    entry: int | None
-    stage_is_new: bool
-    elapsed_s: float
-    stage: Counts
-    cold: Counts
-    looked: float
-    proved: float
-    abort_look: AbortLook | None
-    gate_look: GateLook | None
-    failed: tuple[str, ...]
-    passed: bool
-    service_level: ServiceLevel
-    share_check: ShareCheck
-    silence: Silence
-    totals: Totals
 
 
 def start(policy: Policy) -> ClassicState:

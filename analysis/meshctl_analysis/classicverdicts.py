@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from .classicstate import ClassicState
 from .counts import BASELINE, CANDIDATE, REQUESTS
 from .effects import rate_ratio
 from .judgement import GatePart, Judgement, MetricEvidence, Verdict, Wait
@@ -14,9 +14,6 @@ from .spending import part_of_look
 from .state import Stage
 from .totals import arm_totals, time_factor
 from .wording import Findings, counted, message_of
-
-if TYPE_CHECKING:
-    from .classic import ClassicState
 
 ENGINE, VERSION = "classic", "1"
 DOUBT_P = 0.01
