@@ -3,52 +3,84 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
 
+from tests.e2e.world import processes_of, until
+
 pytestmark = pytest.mark.e2e
-LONGEST_S = 180
+
+LONGEST_S = 240
 
 
-def processes_of(folder):
-    """The pids of everything whose command line or environment names the folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if str(folder).encode() in words:
-                found.append(int(entry.name))
-    return found
+def demo(folder, *words):
+    """Start ``meshctl demo`` in ``folder``, its records in ``folder/records``."""
+    command = [sys.executable, "-m", "meshctl", "demo", *words, "--folder", str(folder / "records")]
+    return subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
-def test_a_candidate_that_fails_much_is_taken_back_and_nothing_stays_behind(tmp_path):
-    """
-    Given a new version that fails 30 % of its requests
-    When the demo releases it under 200 requests a second
-    Then it exits with 10, users saw few failures and none of them from the mesh, and no process is left
-    """
-    folder = tmp_path / "demo"
-    command = [sys.executable, "-m", "meshctl", "demo", "--scenario", "spike", "--once", "-o", "json"]
-    command += ["--rps", "200", "--seed", "1", "--folder", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
-    assert done.returncode == 10, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert {name: result[name] for name in ("kind", "scenario", "phase", "reason")} == {
-        "kind": "DemoResult",
-        "scenario": "spike",
-        "phase": "RolledBack",
-        "reason": "Regression",
-    }
-    assert 0 < result["secondsToVerdict"] < 60
+def play(folder, scenario):
+    """The exit code and what the last line says, after nothing was left behind."""
+    process = demo(folder, "--scenario", scenario, "--once", "-o", "json", "--rps", "600", "--seed", "1")
+    try:
+        said, progress = process.communicate(timeout=LONGEST_S)
+    finally:
+        process.kill()
+    assert processes_of(folder / "records") == []
+    assert "Traceback" not in progress
+    result = json.loads(said.splitlines()[-1])
+    assert list(result) == ["kind", "scenario", "phase", "reason", "secondsToVerdict", "stages", "load"]
+    assert (result["kind"], result["scenario"]) == ("DemoResult", scenario)
+    for stage in result["stages"]:
+        assert list(stage) == ["weight", "seconds", "requests", "failed"]
+        assert set(stage["requests"]) == set(stage["failed"]) == {"baseline", "candidate"}
+    assert list(result["load"]) == ["requests", "failed", "failedByMesh", "failedByWorkload"]
+    assert result["load"]["requests"] > 600 * 15
+    return process.returncode, result
+
+
+def test_a_candidate_that_fails_is_taken_back_on_the_first_percent(tmp_path):
+    code, result = play(tmp_path, "errors")
+    assert code == 10
+    assert (result["phase"], result["reason"]) == ("RolledBack", "Regression")
     assert [stage["weight"] for stage in result["stages"]] == [1.0]
+    assert 0 < result["secondsToVerdict"] < 120
+    assert 0 < result["load"]["failed"] <= 12
     assert result["load"]["failedByMesh"] == result["load"]["failedByWorkload"] == 0
-    assert 0 < result["load"]["failed"] <= 15
-    assert (folder / "state.db").exists()
-    assert processes_of(folder) == []
+
+
+def test_a_good_candidate_is_promoted_and_no_user_notices(tmp_path):
+    code, result = play(tmp_path, "good")
+    assert (code, result["phase"]) == (0, "Promoted"), result
+    assert [stage["weight"] for stage in result["stages"]] == [1.0, 10.0, 50.0, 80.0, 100.0]
+    assert result["load"]["failed"] == result["load"]["failedByMesh"] == result["load"]["failedByWorkload"] == 0
+
+
+def test_ctrl_c_in_the_middle_ends_every_process(tmp_path):
+    process = demo(tmp_path, "--scenario", "good")
+    try:
+        endpoints = tmp_path / "records" / "endpoints.json"
+        until(lambda: endpoints.exists() and (tmp_path / "records" / "load-1.1.0.json").exists(), 60, "load")
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        said, progress = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, (said, progress)
+    assert "Traceback" not in progress
+    assert processes_of(tmp_path / "records") == []
+    assert time.monotonic() - began < 20
+
+
+def test_once_without_a_scenario_is_refused_before_anything_starts(tmp_path):
+    process = demo(tmp_path, "--once")
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 2
+    assert "--scenario" in said
+    assert not (tmp_path / "records").exists()
