@@ -33,8 +33,21 @@ class WishStore(Store, Wishes, Protocol):
 def apply(wishes: WishStore, objects: Sequence[Release | Workload], now: datetime) -> Iterator[Applied]:
     """Store wishes, workloads first: a release is of no use before its service is known.
 
-    Raises, before anything is stored, `Refused` when a version that is in use would become another program and
-    `InvalidInput` when nobody runs the service of a release.
+    Raises as `check` does, before anything is stored.
+    """
+    check(wishes, objects, now)
+    for each in sorted(objects, key=lambda wish: isinstance(wish, Release)):
+        before = _present(wishes, each)
+        after = wishes.put_release(each) if isinstance(each, Release) else wishes.put_workload(each)
+        action = "created" if before is None else "unchanged" if before == after else "configured"
+        yield Applied(each.kind, each.metadata.name, action)
+
+
+def check(wishes: WishStore, objects: Sequence[Release | Workload], now: datetime) -> None:
+    """Whether these wishes may be stored.
+
+    Raises `Refused` when a version that is in use would become another program and `InvalidInput` when nobody runs
+    the service of a release.
     """
     known = {each.metadata.name for each in (*wishes.workloads(), *objects) if isinstance(each, Workload)}
     for each in objects:
@@ -45,11 +58,6 @@ def apply(wishes: WishStore, objects: Sequence[Release | Workload], now: datetim
                 f"Release/{each.metadata.name}: spec.service: there is no Workload {each.spec.service!r}",
                 hint=f"Known: {', '.join(sorted(known)) or 'none'}. Write one, or put it into the same folder.",
             )
-    for each in sorted(objects, key=lambda wish: isinstance(wish, Release)):
-        before = _present(wishes, each)
-        after = wishes.put_release(each) if isinstance(each, Release) else wishes.put_workload(each)
-        action = "created" if before is None else "unchanged" if before == after else "configured"
-        yield Applied(each.kind, each.metadata.name, action)
 
 
 def _keep_versions(wishes: WishStore, workload: Workload, now: datetime) -> None:

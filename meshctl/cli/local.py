@@ -40,9 +40,11 @@ def _target(folder: str | None) -> Target:
 
 
 @local_command.command("up")
-@click.option("-f", "--filename", "path", type=click.Path(path_type=Path), help="Apply these files first.")
-@click.option("--envoy", type=click.Path(path_type=Path), help="The Envoy binary to run.")
-@click.option("--template-dir", type=click.Path(path_type=Path), help="Your own templates.")
+@click.option(
+    "-f", "--filename", "path", type=click.Path(path_type=Path, readable=False), help="Apply these files first."
+)
+@click.option("--envoy", type=click.Path(path_type=Path, readable=False), help="The Envoy binary to run.")
+@click.option("--template-dir", type=click.Path(path_type=Path, readable=False), help="Your own templates.")
 @click.option("--detach", is_flag=True, help="Run in the background; return once it is up.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @folder_option

@@ -11,14 +11,21 @@ from meshctl.core.errors import InvalidInput
 
 @click.command("render")
 @click.option(
-    "-f", "--filename", "path", required=True, type=click.Path(path_type=Path), help="A file with one Release."
+    "-f",
+    "--filename",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, readable=False),
+    help="A file with one Release.",
 )
 @click.option("--weight", type=float, required=True, help="Percent for the candidate, 0 to 100 in steps of 0.1.")
 @click.option(
     "--baseline", default="baseline", show_default=True, metavar="VERSION", help="The version that gets the rest."
 )
 @click.option(
-    "--template-dir", type=click.Path(path_type=Path), help="Your own templates, instead of the built-in ones."
+    "--template-dir",
+    type=click.Path(path_type=Path, readable=False),
+    help="Your own templates, instead of the built-in ones.",
 )
 def render_command(path: Path, weight: float, baseline: str, template_dir: Path | None) -> int:
     """Print the VirtualService and the DestinationRule of a release at a weight; touches nothing.

@@ -12,7 +12,12 @@ from meshctl.core.errors import Refused, Unreachable
 from meshctl.core.model import Release, Workload
 
 file_option = click.option(
-    "-f", "--filename", "path", required=True, type=click.Path(path_type=Path), help="A YAML file or a folder of them."
+    "-f",
+    "--filename",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, readable=False),
+    help="A YAML file or a folder of them.",
 )
 
 
@@ -63,7 +68,7 @@ def _wake(target: Target, name: str) -> None:
 @file_option
 @pass_target
 def diff_command(target: Target, path: Path) -> int:
-    """Show what apply would change, as a unified diff; changes nothing.
+    """Show what apply would change, as a unified diff; changes nothing.  What apply would refuse it refuses too.
 
     Exit code 0 without differences, 1 with some.
 
@@ -71,11 +76,14 @@ def diff_command(target: Target, path: Path) -> int:
     Example:
       meshctl diff -f release.yaml --local
     """
+    from meshctl.app.commands import check
     from meshctl.wiring import load_wishes, wish_as_yaml
 
-    store = target.embedded.store(create=False)
+    store = target.store
+    wishes = load_wishes(path, store.workloads())
+    check(store, wishes, target.embedded.now())
     different = False
-    for wish in load_wishes(path, store.workloads()):
+    for wish in wishes:
         title = f"{wish.kind.lower()}/{wish.metadata.name}"
         before = _present(target, wish)
         old = [] if before is None else wish_as_yaml(before).splitlines()
