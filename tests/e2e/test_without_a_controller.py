@@ -125,3 +125,16 @@ def test_ctrl_c_ends_everything_and_says_so(mesh):
     assert processes_of(mesh.folder) == []
     assert "going down" in mesh.log
     assert "everything has ended" in mesh.log
+
+
+def test_a_folder_far_below_is_no_trouble_from_any_working_directory(make_mesh, tmp_path):
+    mesh = make_mesh()
+    deep = tmp_path.joinpath(*["a-rather-long-name-of-a-folder"] * 6)
+    (tmp_path / "elsewhere").mkdir()
+    mesh.folder, mesh.base = tmp_path / "elsewhere", deep
+    mesh.up("-f", "../shop", f"--local={deep}")
+    assert mesh.url()
+    assert "Promoted" in mesh.run("wait", "shop", f"--local={deep}").stdout
+    assert "shop" in mesh.run("local", "status", f"--local=../{deep.relative_to(tmp_path)}").stdout
+    assert mesh.run("local", "down", f"--local={deep}").returncode == 0
+    assert processes_of(deep) == []
