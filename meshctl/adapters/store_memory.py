@@ -17,6 +17,7 @@ from meshctl.core.model import Block, Event, Release, ReleaseState, Request, Run
 from meshctl.core.packing import canonical, inputs_of, pack, unpack
 from meshctl.core.ports import MeshRecord, Stored
 from meshctl.core.record import Head, Record, append, ended
+from meshctl.core.terms import terms_of
 
 
 @dataclass(slots=True)
@@ -216,7 +217,7 @@ def _record(
         assert name in runs, "an event names a run of its release"
         kept, of_run = runs[name], [event for event in events if event.run == name]
         inputs = inputs_of(kept.blocks[kept.sealed :])
-        records, kept.head = append(kept.head, of_run, inputs, judge_state, mesh)
+        records, kept.head = append(kept.head, of_run, inputs, judge_state, mesh, terms_of(kept.run))
         kept.decisions.extend(canonical(record) for record in records)
         kept.sealed = len(kept.blocks)
         if after is None or name != after.name:

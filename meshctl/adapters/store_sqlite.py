@@ -22,6 +22,7 @@ from meshctl.core.model import Block, Event, Release, ReleaseState, Request, Run
 from meshctl.core.packing import canonical, inputs_of, pack, unpack
 from meshctl.core.ports import MeshRecord, Stored
 from meshctl.core.record import Head, Record, append, ended
+from meshctl.core.terms import terms_of
 
 FILE_NAME = "state.db"
 
@@ -104,9 +105,10 @@ class SqliteStore:
             _add_blocks(db, before or (after.name if after else None), lines)
             for run in dict.fromkeys(event.run for event in events):
                 of_run = [event for event in events if event.run == run]
-                _add_decisions(db, name, run, of_run, judge_state, mesh)
-                if after is None or run != after.name:
-                    self._end_run(db, run, of_run[-1])
+                present = after if after is not None and run == after.name else self._kept_run(db, name, run)
+                _add_decisions(db, present, of_run, judge_state, mesh)
+                if present is not after:
+                    _end_run(db, present, of_run[-1])
             db.executemany("DELETE FROM requests WHERE release = ? AND id = ?", [(name, each) for each in served])
         return int(version) + 1
 
@@ -206,11 +208,11 @@ class SqliteStore:
             rows = db.execute(f"SELECT body FROM {table} WHERE run = ? ORDER BY number", (run,))  # noqa: S608 - our word
             return [text for (text,) in rows]
 
-    def _end_run(self, db: sqlite3.Connection, run: str, event: Event) -> None:
-        """Give a run that the state no longer names the end that its last event says."""
-        body = db.execute("SELECT body FROM runs WHERE name = ?", (run,)).fetchone()[0]
-        text = _text(ended(self._value(Run, body, f"run {run!r}"), event))
-        db.execute("UPDATE runs SET body = ? WHERE name = ?", (text, run))
+    def _kept_run(self, db: sqlite3.Connection, release: str, run: str) -> Run:
+        """A run that the state no longer names."""
+        row = db.execute("SELECT body FROM runs WHERE name = ? AND release = ?", (run, release)).fetchone()
+        assert row is not None, "an event names a run of its release"
+        return self._value(Run, row[0], f"run {run!r}")
 
     def _wish(self, db: sqlite3.Connection, table: str, kind: type[Wish], name: str) -> Wish | None:
         row = db.execute(f"SELECT wish FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608 - our word
@@ -266,20 +268,23 @@ def _add_blocks(db: sqlite3.Connection, run: str | None, lines: Sequence[str]) -
     db.executemany("INSERT INTO blocks VALUES (?, ?, ?)", rows)
 
 
+def _end_run(db: sqlite3.Connection, run: Run, event: Event) -> None:
+    """Give a run that the state no longer names the end that its last event says."""
+    db.execute("UPDATE runs SET body = ? WHERE name = ?", (_text(ended(run, event)), run.name))
+
+
 def _add_decisions(
-    db: sqlite3.Connection, release: str, run: str, events: Sequence[Event], judge_state: str, mesh: MeshRecord
+    db: sqlite3.Connection, run: Run, events: Sequence[Event], judge_state: str, mesh: MeshRecord
 ) -> None:
-    row = db.execute(
-        "SELECT decisions, head, sealed FROM runs WHERE name = ? AND release = ?", (run, release)
-    ).fetchone()
-    assert row is not None, "an event names a run of its release"
+    name = run.name
+    row = db.execute("SELECT decisions, head, sealed FROM runs WHERE name = ?", (name,)).fetchone()
     count, hash_, sealed = row
-    new = db.execute("SELECT body FROM blocks WHERE run = ? AND number > ? ORDER BY number", (run, sealed)).fetchall()
+    new = db.execute("SELECT body FROM blocks WHERE run = ? AND number > ? ORDER BY number", (name, sealed)).fetchall()
     inputs = inputs_of([line for (line,) in new])
-    records, head = append(Head(count, hash_), events, inputs, judge_state, mesh)
-    rows = [(run, record["number"], record["hash"], canonical(record)) for record in records]
+    records, head = append(Head(count, hash_), events, inputs, judge_state, mesh, terms_of(run))
+    rows = [(name, record["number"], record["hash"], canonical(record)) for record in records]
     db.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?)", rows)
     db.execute(
         "UPDATE runs SET decisions = ?, head = ?, sealed = ? WHERE name = ?",
-        (head.decisions, head.hash, sealed + len(new), run),
+        (head.decisions, head.hash, sealed + len(new), name),
     )

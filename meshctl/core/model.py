@@ -287,6 +287,8 @@ class Request:
     reason: str = ""
     weight: float | None = None
     full: bool = False
+    version: str = ""
+    """Where a rollback is to lead, if not to the version before."""
 
 
 # ------------------------------------------------------------------------------------ the routes

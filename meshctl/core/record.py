@@ -30,12 +30,15 @@ class Head:
 
 
 def append(
-    head: Head, events: Sequence[Event], inputs: Inputs, judge_state: str, mesh: MeshRecord
+    head: Head, events: Sequence[Event], inputs: Inputs, judge_state: str, mesh: MeshRecord, terms: str = ""
 ) -> tuple[tuple[Record, ...], Head]:
-    """The records of events of one run that were decided together, and the chain's new head."""
+    """The records of events of one run that were decided together, and the chain's new head.
+
+    ``terms`` is the digest of what the run was judged by (`meshctl.core.terms`).
+    """
     records = []
     for event in events:
-        record = _record(event, head, inputs, judge_state, mesh)
+        record = _record(event, head, inputs, judge_state, mesh, terms)
         records.append(record)
         head = Head(head.decisions + 1, record["hash"])
     return tuple(records), head
@@ -107,10 +110,11 @@ def _block_faults(records: Sequence[Mapping[str, Any]], blocks: Sequence[Block])
         if not isinstance(named, Mapping) or not isinstance(named.get("blocks"), int):
             found.append(f"decision {record.get('number')}: names no blocks")
             continue
+        named = {key: value for key, value in named.items() if key != "terms"}
         following = lines[position : position + named["blocks"]]
-        if named == _inputs(inputs_of(following)):
+        if named == inputs_as_data(inputs_of(following)):
             begin, position = position, position + len(following)
-        elif named != _inputs(inputs_of(lines[begin:position])):
+        elif named != inputs_as_data(inputs_of(lines[begin:position])):
             found.append(f"decision {record.get('number')}: the blocks it names are not the stored ones")
     return found
 
@@ -118,7 +122,7 @@ def _block_faults(records: Sequence[Mapping[str, Any]], blocks: Sequence[Block])
 # ------------------------------------------------------------------------------------ one record
 
 
-def _record(event: Event, head: Head, inputs: Inputs, judge_state: str, mesh: MeshRecord) -> Record:
+def _record(event: Event, head: Head, inputs: Inputs, judge_state: str, mesh: MeshRecord, terms: str) -> Record:
     record: Record = {
         "number": head.decisions + 1,
         "run": event.run,
@@ -134,8 +138,8 @@ def _record(event: Event, head: Head, inputs: Inputs, judge_state: str, mesh: Me
             "to": float(event.weight_to),
             "confirmed": float(event.confirmed),
         },
-        "inputs": _inputs(inputs),
-        "judge": _judge(event.judgement, judge_state),
+        "inputs": inputs_as_data(inputs) | ({"terms": terms} if terms else {}),
+        "judge": judge_as_data(event.judgement, judge_state),
         "mesh": {"templates": mesh.templates} | dict(mesh.revisions or {}),
         "request": _request(event.request),
         "previous": head.hash or None,
@@ -151,7 +155,8 @@ def stamp(time: datetime) -> str:
     return time.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
-def _inputs(inputs: Inputs) -> Record:
+def inputs_as_data(inputs: Inputs) -> Record:
+    """What a record says of the blocks since the decision before it."""
     return {
         "from": stamp(inputs.start) if inputs.start else None,
         "to": stamp(inputs.end) if inputs.end else None,
@@ -166,7 +171,8 @@ def _sums(totals: ArmTotals) -> Record:
     return {"requests": totals.requests, "bad": totals.bad}
 
 
-def _judge(judgement: Judgement | None, judge_state: str) -> Record | None:
+def judge_as_data(judgement: Judgement | None, judge_state: str) -> Record | None:
+    """What a record says of the judge: its newest word, if it said one in that tick, and its state."""
     state = {"stateDigest": digest(judge_state)} if judge_state else {}
     if judgement is None:
         return state or None
@@ -206,4 +212,6 @@ def _request(request: Request | None) -> Record | None:
         record["weight"] = float(request.weight)
     if request.full:
         record["full"] = True
+    if request.version:
+        record["version"] = request.version
     return record

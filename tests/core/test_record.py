@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshctl.core.model import Actor, Phase, Reason, Verb, Verdict
+from meshctl.core.model import Actor, Phase, Reason, StageTerms, Verb, Verdict
 from meshctl.core.packing import inputs_of, pack
 from meshctl.core.ports import MeshRecord
 from meshctl.core.record import Head, append, ended, faults, stamp
+from meshctl.core.terms import entries_named, terms_of
 from tests.adapters.store_values import JUDGEMENT, MESH, NOON, block, event, request, run
 
 BLOCKS = [block(second, bad=int(second > 30)) for second in range(34)]
@@ -221,3 +223,45 @@ def test_a_run_that_made_way_ends_as_its_last_event_says():
 
 def test_a_run_that_had_no_weight_keeps_the_time_of_its_last_change():
     assert ended(run(weight=0.0), event(phase_to=Phase.HELD)).changed_at == NOON
+
+
+# ------------------------------------------------------------------------------------ the terms
+
+
+def terms(number, weight):
+    return StageTerms(number, weight, 0.05, 0.5, bake=False, comparable=True, max_duration_s=1800.0)
+
+
+def test_a_record_names_by_what_its_run_was_judged():
+    (record,), _ = append(Head(), [event()], inputs_of([pack(each) for each in BLOCKS]), "s", MESH, terms_of(run()))
+    assert record["inputs"]["terms"] == terms_of(run())
+    assert not faults([record], blocks=BLOCKS)
+
+
+def test_the_terms_change_with_every_number_of_spec_and_stages_and_with_nothing_else():
+    known = replace(run(), entries=(terms(0, 1.0), terms(1, 10.0)))
+    assert terms_of(replace(known, phase=Phase.PROMOTED, weight=100.0)) == terms_of(known)
+    assert terms_of(replace(known, spec=replace(known.spec, keep_warm=timedelta(seconds=1)))) != terms_of(known)
+    assert terms_of(replace(known, entries=(terms(0, 1.0), terms(1, 10.1)))) != terms_of(known)
+    assert terms_of(replace(known, candidate="9")) != terms_of(known)
+
+
+def test_a_number_without_a_fraction_is_the_same_terms_as_text_read_back():
+    assert terms_of(replace(run(), entries=(terms(0, 10),))) == terms_of(replace(run(), entries=(terms(0, 10.0),)))
+
+
+def test_how_many_stages_a_run_had_entered_is_found_by_its_terms():
+    known = replace(run(), entries=(terms(0, 1.0), terms(1, 10.0)))
+    assert [entries_named(known, terms_of(known, count), 0) for count in range(3)] == [0, 1, 2]
+    assert entries_named(known, terms_of(known, 0), 1) is None
+    assert entries_named(known, "sha256:other", 0) is None
+
+
+def test_values_that_have_no_plain_form_are_refused():
+    with pytest.raises(TypeError):
+        terms_of(replace(run(), baseline=object()))
+
+
+def test_odd_values_have_a_digest_of_their_own():
+    odd = [math.inf, math.nan, NOON, True, {"a": ""}, {"a": 1}]
+    assert len({terms_of(replace(run(), baseline=each)) for each in odd}) == len(odd)
