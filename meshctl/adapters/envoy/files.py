@@ -47,6 +47,16 @@ def read_json(path: Path) -> Any:
     return json.loads(text)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object at ``path``; an empty one when there is none, or what is there is no JSON object: what a crash
+    of the machine left of a file that can be made anew."""
+    try:
+        found = read_json(path)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: float = POLL_S) -> bool:
     """Look at ``condition`` until it is true or ``timeout_s`` seconds are over; says which of the two."""
     deadline = time.monotonic() + timeout_s

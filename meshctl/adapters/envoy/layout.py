@@ -7,7 +7,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from meshctl.adapters.envoy.files import read_json, write_json
+from meshctl.adapters.envoy.files import read_object, write_json
 
 _SOCKET_PATH_LIMIT = 100
 """The kernel allows 107 bytes for the path of a Unix socket."""
@@ -52,10 +52,10 @@ class Layout:
         if len(str(near).encode()) <= _SOCKET_PATH_LIMIT:
             return near
         note = self.envoy / "admin.json"
-        far = read_json(note)
+        far = read_object(note).get("socket")
         if not isinstance(far, str) or not Path(far).parent.is_dir():
             far = str(Path(tempfile.mkdtemp(prefix="meshctl-")) / "admin.sock")
-            write_json(note, far)
+            write_json(note, {"socket": far})
         return Path(far)
 
     def remove_admin_socket(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from meshctl.adapters.envoy.admin import Admin
 from meshctl.adapters.envoy.bootstrap import discovery, file_source, resource
 from meshctl.adapters.envoy.fields import Place
-from meshctl.adapters.envoy.files import read_json, write_json
+from meshctl.adapters.envoy.files import read_object, write_json
 from meshctl.adapters.envoy.layout import Layout
 from meshctl.adapters.envoy.policy import cluster_policy
 from meshctl.adapters.envoy.translate import cluster_name
@@ -99,7 +99,7 @@ class Pools:
         return cluster_name(service, subset_name(version))
 
     def _state(self) -> dict[str, dict[str, dict[str, Any]]]:
-        found = read_json(self._layout.pools) or {}
+        found = read_object(self._layout.pools)
         return {service: versions for service, versions in found.items() if service in self._workloads}
 
     def _write_endpoints(self, service: str, version: str, ports: Sequence[int]) -> None:
@@ -120,7 +120,7 @@ class Pools:
             for version, pool in sorted(versions.items())
         ]
         content = discovery(_digest(clusters), clusters)
-        if read_json(self._layout.clusters) != content:
+        if read_object(self._layout.clusters) != content:
             write_json(self._layout.clusters, content)
 
     def _cluster(self, service: str, version: str, policy: Mapping[str, Any] | None) -> dict[str, Any]:

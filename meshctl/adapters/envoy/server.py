@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshctl.adapters.envoy.admin import Admin
-from meshctl.adapters.envoy.binary import find_envoy
+from meshctl.adapters.envoy.binary import find_envoy, try_out
 from meshctl.adapters.envoy.bootstrap import bootstrap, discovery, listener
-from meshctl.adapters.envoy.files import last_lines, read_json, wait_until, write_json
+from meshctl.adapters.envoy.files import last_lines, read_object, wait_until, write_json
 from meshctl.adapters.envoy.layout import Layout
 from meshctl.adapters.envoy.live import read_routes
 from meshctl.adapters.envoy.pools import Pools
@@ -50,7 +50,9 @@ class EnvoyServer:
     def start(self) -> bool:
         """Adopt the Envoy that runs for this folder, or start one and wait until it works; says if it was adopted.
 
-        Raises `InvalidInput` when there is no Envoy or a port is taken, `WorkloadError` when Envoy does not start.
+        One that runs and does not fit is ended only once its successor has proved that it can read its
+        configuration.  Raises `InvalidInput` when there is no Envoy or a port is taken, `WorkloadError` when Envoy
+        does not start.
         """
         known = self._table.get(KEY)
         argv = self._argv(find_envoy(self._binary))
@@ -58,13 +60,15 @@ class EnvoyServer:
         fits = (
             known is not None
             and known.digest == command_digest(argv, {})
-            and read_json(self.layout.bootstrap) == config
+            and read_object(self.layout.bootstrap) == config
         )
         if known is not None and fits and alive(known) and wait_until(self.admin.live, OPEN_S):
             self.pools.write()
             self._write_listeners(self._open_now())
             return True
         if known is not None and alive(known):
+            self._check_ports(held=self._told().values())
+            try_out(argv[0], config, self.layout)
             end([known], 2.0)
         write_json(self.layout.bootstrap, config)
         self._launch(argv)
@@ -130,10 +134,12 @@ class EnvoyServer:
             raise InvalidInput(f"Workload/{service}: spec.listen: expected HOST:PORT, found {wished!r}")
         if int(port):
             return f"{host}:{int(port)}"
-        known = read_json(self.layout.endpoints_of_users) or {}
+        known = read_object(self.layout.endpoints_of_users)
         if not str(known.get(service, "")).startswith(f"{host}:"):
             taken = frozenset(int(str(entry).rpartition(":")[2]) for entry in known.values())
-            known[service] = f"{host}:{free_port(host=host, taken=taken)}"
+            told = self._told().get(service, "")
+            kept = told.startswith(f"{host}:")
+            known[service] = told if kept else f"{host}:{free_port(host=host, taken=taken)}"
             write_json(self.layout.endpoints_of_users, known)
         return str(known[service])
 
@@ -176,23 +182,16 @@ class EnvoyServer:
                 self.open(service)
 
     def _announce(self, services: Iterable[str]) -> None:
-        known = read_json(self.layout.endpoints_of_users) or {}
+        known = read_object(self.layout.endpoints_of_users)
         addresses = known | {service: self.listen(service) for service in services}
         if addresses != known:
             write_json(self.layout.endpoints_of_users, addresses)
 
     def _listens_elsewhere(self, service: str) -> bool:
-        found = read_json(self.layout.listeners) or {}
-        host, _, port = self.listen(service).rpartition(":")
-        wished = {"address": host, "port_value": int(port)}
-        return any(
-            entry["name"] == service and entry["address"]["socket_address"] != wished
-            for entry in found.get("resources", ())
-        )
+        return self._told().get(service, self.listen(service)) != self.listen(service)
 
     def _open_now(self) -> set[str]:
-        found = read_json(self.layout.listeners) or {}
-        return {entry["name"] for entry in found.get("resources", ())} & set(self.workloads)
+        return set(self._told()) & set(self.workloads)
 
     def _write_listeners(self, services: Iterable[str]) -> None:
         resources = []
@@ -237,13 +236,21 @@ class EnvoyServer:
             hint=f"The whole log is {self.layout.log(KEY)}.",
         )
 
-    def _check_ports(self) -> None:
+    def _told(self) -> dict[str, str]:
+        """The addresses, by service, that Envoy was told to listen on."""
+        found = read_object(self.layout.listeners).get("resources", ())
+        sockets = {entry["name"]: entry["address"]["socket_address"] for entry in found}
+        return {name: f"{socket['address']}:{socket['port_value']}" for name, socket in sockets.items()}
+
+    def _check_ports(self, held: Collection[str] = ()) -> None:
+        """Raises `InvalidInput` for a port that is neither free nor among those ``held`` by an Envoy of ours."""
         for service in self.workloads:
-            host, _, port = self.listen(service).rpartition(":")
-            if can_listen(int(port), host):
+            address = self.listen(service)
+            host, _, port = address.rpartition(":")
+            if address in held or can_listen(int(port), host):
                 continue
             if self.workloads[service].spec.listen.endswith(":0"):
-                known = read_json(self.layout.endpoints_of_users) or {}
+                known = read_object(self.layout.endpoints_of_users)
                 known.pop(service, None)
                 write_json(self.layout.endpoints_of_users, known)
                 continue
