@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -249,7 +248,10 @@ class Embedded:
                 self.ports.renderer.render(release, Routing(other, wished, 1.0, run))
 
     def start(self) -> tuple[str, ...]:
-        """Adopt what runs, start Envoy; returns the keys of what was adopted."""
+        """Adopt what runs, start Envoy where none does; returns the keys of what was adopted.
+
+        What fails leaves nothing behind that it launched, and everything as it was that ran before.
+        """
         adopted = self._workloads.adopt()
         known = self._server.start()
         return (*(["envoy"] if known else []), *adopted)
@@ -263,14 +265,14 @@ class Embedded:
         return {name: f"http://{self._server.listen(name)}" for name in self._server.workloads if name in present}
 
     def supervise(self, now: datetime) -> tuple[str, ...]:
-        """One look at Envoy and all replicas; returns what is wrong."""
+        """One look at Envoy and all replicas; returns what is wrong, and what became of replicas that ended."""
         wished = self.store.workloads()
         if wished != self._wished:
             self._wished = wished
             self._workloads.wish(wished)
             self._server.wish(wished)
         problems = (self._workloads.supervise(now), self._server.supervise(now))
-        return tuple(problem for problem in problems if problem)
+        return (*(problem for problem in problems if problem), *self._workloads.messages())
 
     def stop(self) -> None:
         """End replicas and Envoy; Envoy last, so that the last requests get their answers."""
@@ -280,11 +282,9 @@ class Embedded:
 
 def endpoints(base: Path) -> dict[str, str]:
     """Service -> URL where its users reach it, for the services that are open."""
-    path = base / "endpoints.json"
-    if not path.exists():
-        return {}
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return {service: f"http://{address}" for service, address in found.items()}
+    from meshctl.adapters.envoy.files import read_object
+
+    return {service: f"http://{address}" for service, address in read_object(base / "endpoints.json").items()}
 
 
 # ------------------------------------------------------------------------------------ files and text

@@ -145,6 +145,10 @@ class LocalWorkloads:
             self._table.forget(*gone)
             self._publish()
 
+    def messages(self) -> tuple[str, ...]:
+        """What happened last to each replica that is wished, where something did; for people."""
+        return tuple(found.message for found in self._replicas.values() if found.message and not found.retiring)
+
     def pids(self, service: str, version: str) -> list[int]:
         """The processes that serve a version now, by replica number."""
         found = sorted(self._of(service, version), key=lambda replica: replica.number)

@@ -122,7 +122,6 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
     if mesh_problem:
         problems.append(mesh_problem)
     replicas = {version: ports.workloads.ready(release, version) for version in _versions(release, state)}
-    problems += [found.message for found in replicas.values() if found is not None and found.message]
     seen = Seen(live=live, replicas=replicas, mesh_problem=mesh_problem)
     run = state.run
     if run is None or run.phase.ended or run.baseline is None:

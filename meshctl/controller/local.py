@@ -42,17 +42,19 @@ class LocalController:
         """Hold the folder, start what is to run, loop until told to stop, then tear everything down.
 
         Raises `Conflict` when another controller holds the folder, `TemplateError` before anything was started,
-        `WorkloadError` when Envoy will not start.  Any other error of ours leaves the traffic as it flows.
+        `WorkloadError` when Envoy will not start.  Whatever fails, what was running before is left as it flows.
         """
         mesh = self._mesh
         with mesh.place.held(), _signals(self.stop):
             mesh.check()
+            adopted = mesh.start()
             try:
-                adopted = mesh.start()
-            except MeshctlError:
-                mesh.stop()
+                listening = mesh.place.listen()
+            except OSError:
+                if not adopted:
+                    mesh.stop()
                 raise
-            with mesh.place.listen() as ear:
+            with listening as ear:
                 if adopted:
                     log.info("took over what was left running: %s", ", ".join(adopted))
                 log.info("controller is up in %s", mesh.place.base)
@@ -105,14 +107,24 @@ class LocalController:
         except Exception as error:
             self._stumble(name, error)
             return
-        if not result.problems:
-            self._seen.add(name)
         self._log(name, result)
+        if name not in self._seen and not result.problems:
+            self._seen.add(name)
+            self._tell_state(name, result)
         if result.decision is not None:
             wake_at = result.decision.wake_at
             latest = now + IDLE_TICK
             moving = wake_at is not None and wake_at <= now + timedelta(seconds=TICK_S)
             self._due[name] = now if moving else min(wake_at or latest, latest)
+
+    def _tell_state(self, name: str, result: TickResult) -> None:
+        """At the start: where a run of before stands, unless it has just moved."""
+        run = result.decision.state.run if result.decision is not None else None
+        if run is None or result.events:
+            return
+        reason = f" ({run.reason})" if run.reason else ""
+        waits_for = f", waits for {run.waits_for}" if run.waits_for else ""
+        log.info("%s: %s is %s%s at %g %%%s", name, run.name, run.phase, reason, run.weight, waits_for)
 
     def _log(self, name: str, result: TickResult) -> None:
         self._tell(name, result.problems)

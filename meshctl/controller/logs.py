@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 
 BOUND = ("release", "run", "stage")
@@ -26,9 +27,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(form: str) -> None:
-    """Log to stderr, ``text`` or ``json``."""
+    """Log to stderr, ``text`` or ``json``, in UTC as all that meshctl shows."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%SZ")
+    text.converter = time.gmtime
     handler.setFormatter(JsonFormatter() if form == "json" else text)
     logger = logging.getLogger("meshctl")
     logger.handlers = [handler]

@@ -87,6 +87,7 @@ def test_down_ends_a_controller_that_hangs_and_what_a_killed_one_left(mesh):
     assert processes_of(mesh.folder) == []
 
     mesh.up()
+    until(lambda: "shop: shop-1 is Promoted (FirstRelease) at 100 %" in mesh.log, what="a line in the log")
     mesh.url()
     mesh.kill_controller()
     assert mesh.pids()
@@ -111,7 +112,7 @@ def test_a_controller_in_the_background_is_up_when_the_command_returns(mesh):
     assert mesh.url()
     assert "controller is up" in mesh.run("local", "logs", "controller").stdout
     assert mesh.run("local", "down").returncode == 0
-    assert processes_of(mesh.folder) == []
+    until(lambda: not processes_of(mesh.folder), 5, "the end of every process")
     again = mesh.run("local", "up", "--detach")
     assert again.returncode == 0, again.stderr
     assert mesh.url()
@@ -137,4 +138,4 @@ def test_a_folder_far_below_is_no_trouble_from_any_working_directory(make_mesh, 
     assert "Promoted" in mesh.run("wait", "shop", f"--local={deep}").stdout
     assert "shop" in mesh.run("local", "status", f"--local=../{deep.relative_to(tmp_path)}").stdout
     assert mesh.run("local", "down", f"--local={deep}").returncode == 0
-    assert processes_of(deep) == []
+    until(lambda: not processes_of(deep), 5, "the end of every process")
