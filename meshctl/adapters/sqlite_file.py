@@ -34,6 +34,7 @@ class SqliteFile:
             if not create:
                 raise StoreError(f"there is no {path}", hint="`meshctl local up -f DIR` makes it.")
             self._make()
+        self._refuse_empty()
         with self._errors("open"):
             self._connection = _connect(path)
         try:
@@ -64,6 +65,13 @@ class SqliteFile:
             if self._connection.total_changes != before:
                 self._connection.execute("UPDATE revision SET number = number + 1")
 
+    def verify(self) -> None:
+        """Read all of it once.  Raises `StoreError` when a part is damaged that nobody may have asked for yet."""
+        with self.reading() as db:
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise StoreError(f"{self.path}: the file is damaged ({found})", hint=_RECOVER.format(path=self.path))
+
     def damaged(self, what: str, error: Exception) -> StoreError:
         """The error for a row that is there but makes no sense."""
         return StoreError(f"{self.path}: {what} cannot be read: {error}", hint=_RECOVER.format(path=self.path))
@@ -83,11 +91,21 @@ class SqliteFile:
                 _migrate(connection)
             with suppress(FileExistsError):
                 os.link(name, self.path)
+            _sync_folder(self.path.parent)
         except OSError as error:
             raise StoreError(f"cannot make {self.path}: {error.strerror}", hint=_PERMISSIONS) from error
         finally:
             for suffix in ("", "-wal", "-shm"):
                 Path(name + suffix).unlink(missing_ok=True)
+
+    def _refuse_empty(self) -> None:
+        """A file of ours is never empty; SQLite would take an empty one for new and drop the WAL beside it."""
+        with suppress(OSError):
+            if self.path.stat().st_size == 0:
+                raise StoreError(
+                    f"cannot open {self.path}: the file is damaged (it is empty)",
+                    hint=_RECOVER.format(path=self.path),
+                )
 
     def _check(self) -> None:
         """Refuse a file that is not ours or that a newer meshctl has changed."""
@@ -121,6 +139,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new name in ``folder`` on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

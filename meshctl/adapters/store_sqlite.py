@@ -48,6 +48,10 @@ class SqliteStore:
         """End the connection; what was saved is on disk already."""
         self._file.close()
 
+    def verify(self) -> None:
+        """Read the whole file once.  Raises `StoreError` when any part of it is damaged."""
+        self._file.verify()
+
     # -------------------------------------------------------------------------------- the tick's port
 
     def names(self) -> Sequence[str]:

@@ -87,10 +87,23 @@ def test_every_table_is_strict(store):
     )
 
 
-def test_an_empty_file_becomes_a_store(tmp_path):
-    (tmp_path / "state.db").touch()
-    with closing(SqliteStore(tmp_path)) as store:
-        assert store.names() == []
+def test_an_empty_file_is_one_that_was_cut_off_and_is_left_alone(tmp_path, store):
+    save(store, 1, ReleaseState(run=run()))
+    wal = store.path.with_name("state.db-wal")
+    before = wal.read_bytes()
+    os.truncate(store.path, 0)
+    with pytest.raises(StoreError, match=r"cannot open .*state\.db: the file is damaged \(it is empty\)\n  Move it"):
+        SqliteStore(tmp_path)
+    assert wal.read_bytes() == before
+
+
+def test_half_a_file_is_found_when_it_is_verified(tmp_path, store):
+    for second in range(200):
+        save(store, second + 1, ReleaseState(run=run()), blocks=[block(second)])
+    store.close()
+    os.truncate(store.path, store.path.stat().st_size // 2 // 4096 * 4096)
+    with pytest.raises(StoreError, match=r"state\.db: .*damaged"), closing(SqliteStore(tmp_path)) as again:
+        again.verify()
 
 
 # ------------------------------------------------------------------------------------ bad files
