@@ -27,7 +27,21 @@ from meshctl.core.model import (
     Run,
     Seen,
 )
-from meshctl.core.ports import Clock, Judge, Mesh, MeshRecord, Metrics, Renderer, Store, Stored, Workloads
+from meshctl.core.ports import (
+    Clock,
+    Hooks,
+    Judge,
+    Mesh,
+    MeshRecord,
+    Metrics,
+    NoHooks,
+    NoNotices,
+    Notices,
+    Renderer,
+    Store,
+    Stored,
+    Workloads,
+)
 
 T = TypeVar("T")
 
@@ -35,6 +49,8 @@ PASSES_MAX = 4
 """A raise is confirmed, a lost race repeated, within the same tick; never more often than this."""
 
 CONFIRM_TIMEOUT_S = 0.5
+
+_NO_HOOKS, _NO_NOTICES = NoHooks(), NoNotices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,8 @@ class Ports:
     judge: Judge
     renderer: Renderer
     clock: Clock
+    hooks: Hooks = _NO_HOOKS
+    notices: Notices = _NO_NOTICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +119,8 @@ def _pass(ports: Ports, name: str, problems: list[str], *, reapply: bool) -> tup
         found = replace(found, judge_state="", cursor="")
     lowered = _lower(ports, stored.release, decision, found.seen, before, problems)
     _save(ports, stored, decision, found)
+    ports.hooks.keep(stored.release, decision.hooks)
+    ports.notices.tell(stored.release, decision.events)
     _ensure_workloads(ports, stored.release, decision, problems)
     if lowered is not None:
         _confirm(ports, stored.release, lowered, problems)
@@ -122,7 +142,8 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
     if mesh_problem:
         problems.append(mesh_problem)
     replicas = {version: ports.workloads.ready(release, version) for version in _versions(release, state)}
-    seen = Seen(live=live, replicas=replicas, mesh_problem=mesh_problem)
+    answers = tuple(ports.hooks.answers(release))
+    seen = Seen(live=live, replicas=replicas, mesh_problem=mesh_problem, hooks=answers)
     run = state.run
     if run is None or run.phase.ended or run.baseline is None:
         return _Observation(seen, (), None, stored.judge_state, stored.cursor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from meshctl.core import progress, requests
+from meshctl.core import hooks, progress, requests
 from meshctl.core.model import (
     FULL,
     Decision,
@@ -62,6 +62,7 @@ def decide(
         routing=routing_of(state, now),
         needed=needed_of(state, now),
         wake_at=_wake_at(release, state, now),
+        hooks=hooks.calls_of(state.run, now),
     )
 
 
@@ -140,16 +141,16 @@ def _follow_the_wish(turn: Turn, seen: Seen) -> None:
     wished, run = turn.release.spec.version, turn.run
     if run is not None and not run.phase.ended and run.candidate != wished:
         turn.take_back(Move.SUPERSEDE, Reason.SUPERSEDED, f"{run.candidate} makes way for {wished}")
-    elif not turn.stopped and _may_start(turn.release, turn.state):
+    elif not (turn.stopped or turn.busy) and _may_start(turn.release, turn.state):
         turn.start_run()
     if not seen.mesh_problem:
         turn.observe_generation()
 
 
 def _may_start(release: Release, state: ReleaseState) -> bool:
-    """Only once the run before it has ended and the data plane has taken up its end."""
+    """Only once the run before it has ended, the data plane has taken up its end and its hooks have heard of it."""
     wished, run = release.spec.version, state.run
-    free = run is None or (run.phase.ended and run.weight == run.confirmed)
+    free = run is None or (run.phase.ended and run.weight == run.confirmed and not hooks.open_after_the_end(run))
     return free and wished != state.baseline and wished not in state.rejected
 
 
@@ -164,7 +165,7 @@ def _wake_at(release: Release, state: ReleaseState, now: datetime) -> datetime |
         return now
     if run is None:
         return None
-    if not run.phase.ended or run.weight != run.confirmed:
+    if not run.phase.ended or run.weight != run.confirmed or hooks.open_after_the_end(run):
         return now + TICK
     if run.phase is Phase.PROMOTED:
         return state.warm_until

@@ -54,6 +54,8 @@ class Reason(StrEnum):
     PAUSED_BY_USER = "PausedByUser"
     WEIGHT_SET = "WeightSet"
     ROLLBACK_REQUESTED = "RollbackRequested"
+    HOOK_HOLDS = "HookHolds"
+    HOOK_FAILED = "HookFailed"
 
 
 class Verdict(StrEnum):
@@ -95,6 +97,45 @@ class OnMetricsOutage(StrEnum):
 
     HOLD = "hold"
     ROLLBACK = "rollback"
+
+
+class HookPoint(StrEnum):
+    """When a hook is asked: before the weight of a stage, before leaving a stage, after either end of a run."""
+
+    BEFORE_STAGE = "beforeStage"
+    AFTER_STAGE = "afterStage"
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+
+    @property
+    def gates(self) -> bool:
+        """Whether the answer decides; after the end of a run it is only recorded."""
+        return self in (HookPoint.BEFORE_STAGE, HookPoint.AFTER_STAGE)
+
+
+class HookOutcome(StrEnum):
+    """What came of asking a hook; ``error``: nobody could be asked, or the answer was none."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    HOLD = "hold"
+    FAIL = "fail"
+    ERROR = "error"
+
+
+class OnHookError(StrEnum):
+    """What counts when a hook cannot be asked."""
+
+    HOLD = "hold"
+    FAIL = "fail"
+    IGNORE = "ignore"
+
+
+class HttpMethod(StrEnum):
+    """How an HTTP hook is called; ``GET`` carries no body."""
+
+    GET = "GET"
+    POST = "POST"
+    PUT = "PUT"
 
 
 class Engine(StrEnum):
@@ -220,6 +261,42 @@ class AnalysisSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is found when it is needed: exactly one of an environment variable and a file."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpHook:
+    """``timeout`` bounds one attempt, connection to last byte."""
+
+    url: str
+    method: HttpMethod = HttpMethod.POST
+    headers: dict[str, SecretRef] = field(default_factory=dict)
+    timeout: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Somebody else who is asked on the way: exactly one of ``http`` and ``command``.
+
+    ``stages`` (weights; empty: all) narrows a hook before or after stages.  ``timeout`` bounds one asking with its
+    ``retries``.
+    """
+
+    name: str
+    on: HookPoint
+    stages: tuple[float, ...] = ()
+    http: HttpHook | None = None
+    command: tuple[str, ...] = ()
+    timeout: timedelta = timedelta(seconds=30)
+    retries: int = 2
+    on_error: OnHookError = OnHookError.HOLD
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseSpec:
     version: str
     service: str
@@ -229,6 +306,7 @@ class ReleaseSpec:
     analysis: AnalysisSpec = AnalysisSpec()
     keep_warm: timedelta = timedelta(hours=1)
     ready_timeout: timedelta = timedelta(minutes=10)
+    hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +452,16 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class HookAnswer:
+    """What a hook said, by the key and the number of the asking."""
+
+    key: str
+    asking: int
+    outcome: HookOutcome
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """Everything a tick found out about the world before it decides.  ``None`` means *unknown*."""
 
@@ -383,6 +471,8 @@ class Seen:
     mesh_problem: str = ""
     metrics_problem: str = ""
     newest_block_end: datetime | None = None
+    hooks: tuple[HookAnswer, ...] = ()
+    """What hooks have answered since they were asked."""
 
     def ready(self, version: str) -> ReadyReplicas | None:
         return self.replicas.get(version)
@@ -480,6 +570,24 @@ class StageClock:
 
 
 @dataclass(frozen=True, slots=True)
+class HookAsk:
+    """A hook that is to be asked at one stage entry of a run, and what it said last.
+
+    It is stored before anybody is asked.  ``asking`` counts; the present one begins at ``due``.  Once ``settled``
+    nobody is asked again.
+    """
+
+    name: str
+    point: HookPoint
+    entry: int
+    due: datetime
+    asking: int = 1
+    outcome: HookOutcome | None = None
+    message: str = ""
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One attempt to bring one candidate through all stages."""
 
@@ -515,6 +623,8 @@ class Run:
     """The judge's newest word, for people who look."""
     gate_opened: bool = False
     """A person opened the gate of the present stage (``promote``)."""
+    hooks: tuple[HookAsk, ...] = ()
+    """The hooks asked on the way out of the present stage, or after the end of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,6 +658,24 @@ class ReleaseState:
 
 
 # ------------------------------------------------------------------------------------ decisions
+
+
+@dataclass(frozen=True, slots=True)
+class HookCall:
+    """One asking of one hook, with what it is told.  ``key`` is the same for every asking at this stage entry."""
+
+    key: str
+    asking: int
+    hook: Hook
+    run: str
+    entry: int
+    stage: int
+    weight: float
+    phase: Phase
+    reason: Reason | None
+    message: str
+    baseline: str | None
+    candidate: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,7 +721,8 @@ class Decision:
     """What a tick has to do.
 
     Store ``state`` with ``events`` and remove the requests in ``served``; bring the mesh to ``routing`` (``None``:
-    leave it alone); have the versions in ``needed`` running and no others; come back at ``wake_at``.
+    leave it alone); have the versions in ``needed`` running and no others; come back at ``wake_at``.  Once all that is
+    stored, have exactly the ``hooks`` asked.
     """
 
     state: ReleaseState
@@ -602,3 +731,4 @@ class Decision:
     routing: Routing | None
     needed: tuple[str, ...]
     wake_at: datetime | None
+    hooks: tuple[HookCall, ...] = ()

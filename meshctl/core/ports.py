@@ -11,6 +11,8 @@ from meshctl.core.model import (
     AnalysisSpec,
     Block,
     Event,
+    HookAnswer,
+    HookCall,
     Judgement,
     LiveRouting,
     Reading,
@@ -154,6 +156,46 @@ class Judge(Protocol):
     ) -> tuple[str, Judgement]:
         """Add blocks of one stage entry, in order, and judge."""
         ...
+
+
+class Hooks(Protocol):
+    """Asks other systems, in the background: neither method waits, neither raises."""
+
+    def keep(self, release: Release, calls: Sequence[HookCall]) -> None:
+        """Have exactly these askings of a release under way.
+
+        Those that were not known are begun, each once; those not named any more are given up, with their answers.
+        """
+        ...
+
+    def answers(self, release: Release) -> Sequence[HookAnswer]:
+        """What has been answered so far to the askings that are kept."""
+        ...
+
+
+class Notices(Protocol):
+    """Tells the outside world what was decided, in the background."""
+
+    def tell(self, release: Release, events: Sequence[Event]) -> None:
+        """Take over stored events for delivery; returns at once and never raises."""
+        ...
+
+
+class NoHooks:
+    """Asks nobody: for whoever ticks once and does not stay for the answers."""
+
+    def keep(self, release: Release, calls: Sequence[HookCall]) -> None:
+        """Nothing: a controller that stays asks, from what was stored."""
+
+    def answers(self, release: Release) -> Sequence[HookAnswer]:
+        return ()
+
+
+class NoNotices:
+    """Tells nobody."""
+
+    def tell(self, release: Release, events: Sequence[Event]) -> None:
+        """Nothing: the events are in the store."""
 
 
 class Renderer(Protocol):

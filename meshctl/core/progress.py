@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from meshctl.core import gatehooks, hooks
 from meshctl.core.model import (
     FULL,
     Actor,
@@ -31,12 +32,18 @@ EFFECT_TIMEOUT = timedelta(seconds=30)
 STALE_AFTER = timedelta(seconds=15)
 """Metrics older than this are an outage (design: README section 5)."""
 
-SELF_ENDING_HOLDS = (Reason.METRICS_OUTAGE, Reason.NO_TRAFFIC, Reason.SHARE_MISMATCH, Reason.NOT_IN_EFFECT)
+SELF_ENDING_HOLDS = (
+    Reason.METRICS_OUTAGE,
+    Reason.NO_TRAFFIC,
+    Reason.SHARE_MISMATCH,
+    Reason.NOT_IN_EFFECT,
+    Reason.HOOK_HOLDS,
+)
 """These end when the cause is gone; the others wait for a person."""
 
 
 def take_note(turn: Turn, seen: Seen) -> None:
-    """Keep what was found, before anybody acts: weight that nobody decided, the judge's newest word."""
+    """Keep what was found, before anybody acts: weight that nobody decided, the words of the judge and of hooks."""
     run = turn.run
     if run is None:
         return
@@ -45,6 +52,7 @@ def take_note(turn: Turn, seen: Seen) -> None:
         _watch_the_end(turn, seen)
     elif run.entries:
         _keep_the_word(turn, seen)
+    gatehooks.take_answers(turn, seen)
 
 
 def _keep_the_word(turn: Turn, seen: Seen) -> None:
@@ -91,25 +99,26 @@ def _note_drift(turn: Turn, run: Run, seen: Seen) -> None:
 def _await_readiness(turn: Turn, seen: Seen) -> None:
     """Before any traffic: nothing but ready replicas leads on (rule 6)."""
     run = turn.active
-    if run.phase is not Phase.PENDING:
+    if gatehooks.obey_failure(turn) or run.phase is not Phase.PENDING:
         return
     replicas, missing = seen.ready(run.candidate), missing_for_a_raise(run, seen)
     ready = replicas is not None and replicas.complete
     if ready and run.baseline is None:
         turn.promote(Move.FIRST_RELEASE, Reason.FIRST_RELEASE, f"{run.candidate} is ready and the first version")
-    elif not missing:
+    elif not missing and gatehooks.way_is_free(turn):
         weight = run.stages[0].weight
         turn.enter_stage(Move.READY, 0, None, f"{run.candidate} is ready and gets {weight:g} %")
-        _wait_for(turn, _effect_of(turn.active))
+        turn.wait_for(_effect_of(turn.active))
     elif not ready and turn.now - run.started_at > run.spec.ready_timeout:
         turn.take_back(Move.NOT_READY, Reason.NOT_READY, f"{run.candidate} did not get ready: still {missing}")
-    else:
-        _wait_for(turn, missing)
+    elif missing:
+        turn.wait_for(missing)
 
 
 def _walk(turn: Turn, seen: Seen) -> None:
     """Each step may settle this tick; those after it then have no say."""
-    steps = (_see_replicas, _hear_the_judge, _see_weight, _pass_opened_gate, _recover, _hold, _step, _end_stage)
+    words = (_hear_the_judge, _hear_the_hooks)
+    steps = (_see_replicas, *words, _see_weight, _pass_opened_gate, _recover, _hold, _step, _end_stage)
     any(step(turn, seen) for step in steps)
 
 
@@ -130,6 +139,7 @@ def _see_weight(turn: Turn, seen: Seen) -> bool:
         return False
     live = 0.0 if seen.live is None else seen.live.weights.get(run.candidate, 0.0)
     if live > max(run.weight, run.confirmed):
+        turn.wait_for(_effect_of(run))
         return True
     if live < run.weight and (live != run.confirmed or not _in_flight(run)):
         _lowered_by_other(turn, live)
@@ -162,7 +172,7 @@ def _lowered_by_other(turn: Turn, live: float) -> None:
         problem_since=turn.now,
         gate_opened=False,
     )
-    _wait_for(turn, "a person: resume, promote --reason or abort")
+    turn.wait_for("a person: resume, promote --reason or abort")
 
 
 def _tenths_below(weight: float) -> float:
@@ -181,6 +191,10 @@ def _hear_the_judge(turn: Turn, seen: Seen) -> bool:
     return True
 
 
+def _hear_the_hooks(turn: Turn, seen: Seen) -> bool:
+    return gatehooks.obey_failure(turn)
+
+
 def _in_flight(run: Run) -> bool:
     return run.weight != run.confirmed
 
@@ -190,7 +204,8 @@ def _pass_opened_gate(turn: Turn, seen: Seen) -> bool:
     run = turn.active
     if not run.gate_opened or run.phase is not Phase.PROGRESSING or _in_flight(run):
         return False
-    reason = Reason.OVERRIDE if run.reason is Reason.OVERRIDE else Reason.MANUAL_GATE
+    overridden = run.reason is Reason.OVERRIDE or turn.stage.gate is Gate.AUTO
+    reason = Reason.OVERRIDE if overridden else Reason.MANUAL_GATE
     _pass(turn, seen, reason, "the gate was opened by a person", CONTROLLER)
     return True
 
@@ -205,11 +220,14 @@ def _recover(turn: Turn, seen: Seen) -> bool:
         Reason.NO_TRAFFIC: judgement is not None and judgement.wait is None,
         Reason.SHARE_MISMATCH: judgement is not None and judgement.wait is None,
         Reason.NOT_IN_EFFECT: not _in_flight(run),
+        Reason.HOOK_HOLDS: not hooks.holding(run),
     }[run.reason]
     if gone:
         turn.move(Move.RECOVER, None, f"goes on at {run.weight:g} %: {run.reason} is over")
         _run_clock(turn)
-    return False
+    elif run.reason is Reason.HOOK_HOLDS:
+        turn.wait_for(gatehooks.waits_for(run))
+    return turn.active.phase is Phase.PROGRESSING and run.gate_opened
 
 
 def _hold(turn: Turn, seen: Seen) -> bool:
@@ -227,7 +245,7 @@ def _hold(turn: Turn, seen: Seen) -> bool:
         _lose_patience(turn)
     else:
         turn.move(Move.HOLD, reason, message, problem_since=turn.now)
-        _wait_for(turn, waits_for)
+        turn.wait_for(waits_for)
     return True
 
 
@@ -273,7 +291,7 @@ def _step(turn: Turn, seen: Seen) -> bool:
     """In a bake: down to the informative share on suspicion, back up when it is quiet."""
     run, judgement = turn.active, turn.judgement
     if _in_flight(run):
-        _wait_for(turn, _effect_of(run))
+        turn.wait_for(_effect_of(run))
         return True
     if judgement is None or not run.entries[-1].bake:
         return False
@@ -282,7 +300,7 @@ def _step(turn: Turn, seen: Seen) -> bool:
         return False
     word = "suspicion: compared at" if wished < run.weight else "quiet again: back to"
     turn.move(Move.STEP, None, f"{word} {wished:g} %", actor=JUDGE, weight=wished)
-    _wait_for(turn, _effect_of(turn.active))
+    turn.wait_for(_effect_of(turn.active))
     return True
 
 
@@ -293,17 +311,17 @@ def _end_stage(turn: Turn, seen: Seen) -> bool:
     ripe = elapsed >= stage.min_duration and run.weight == stage.weight
     if ripe and stage.gate is Gate.MANUAL:
         turn.move(Move.GATE, Reason.MANUAL_GATE, f"{run.weight:g} % waits for a person to promote")
-        _wait_for(turn, "a person: promote or abort")
+        turn.wait_for("a person: promote or abort")
     elif ripe and judgement is not None and judgement.verdict is Verdict.PASS:
         _pass(turn, seen, Reason.EVIDENCE, judgement.message, JUDGE)
     elif elapsed >= stage.max_duration and stage.weight < FULL:
         _give_up(turn, judgement)
     elif elapsed < stage.min_duration:
-        _wait_for(turn, f"the stage to have lasted {stage.min_duration.total_seconds():g} s")
+        turn.wait_for(f"the stage to have lasted {stage.min_duration.total_seconds():g} s")
     elif run.weight != stage.weight:
-        _wait_for(turn, f"two quiet minutes, to go back to {stage.weight:g} %")
+        turn.wait_for(f"two quiet minutes, to go back to {stage.weight:g} %")
     else:
-        _wait_for(turn, f"evidence that {run.candidate} is not worse than the margin")
+        turn.wait_for(f"evidence that {run.candidate} is not worse than the margin")
     return True
 
 
@@ -312,14 +330,16 @@ def _pass(turn: Turn, seen: Seen, reason: Reason, why: str, actor: Actor) -> Non
     run = turn.active
     index = run.stage + 1
     if missing := missing_for_a_raise(run, seen):
-        _wait_for(turn, missing)
+        turn.wait_for(missing)
+    elif not gatehooks.way_is_free(turn):
+        return
     elif index == len(run.stages):
         turn.promote(Move.COMPLETE, reason, f"{run.candidate} is promoted: {why}", actor=actor)
     else:
         weight = run.stages[index].weight
         message = f"{run.candidate} goes from {run.weight:g} % to {weight:g} %: {why}"
         turn.enter_stage(Move.PASS, index, reason, message, actor=actor)
-        _wait_for(turn, _effect_of(turn.active))
+        turn.wait_for(_effect_of(turn.active))
 
 
 def _give_up(turn: Turn, judgement: Judgement | None) -> None:
@@ -330,7 +350,7 @@ def _give_up(turn: Turn, judgement: Judgement | None) -> None:
         turn.take_back(Move.TIME_OUT, Reason.INCONCLUSIVE, message)
         return
     turn.move(Move.HOLD, Reason.INCONCLUSIVE, message, problem_since=turn.now)
-    _wait_for(turn, "a person: resume, promote --reason or abort")
+    turn.wait_for("a person: resume, promote --reason or abort")
 
 
 def _run_clock(turn: Turn) -> None:
@@ -341,11 +361,6 @@ def _run_clock(turn: Turn) -> None:
 
 def _effect_of(run: Run) -> str:
     return f"the data plane to take {run.weight:g} %"
-
-
-def _wait_for(turn: Turn, what: str) -> None:
-    if turn.active.waits_for != what:
-        turn.change(waits_for=what)
 
 
 def _watch_the_end(turn: Turn, seen: Seen) -> None:

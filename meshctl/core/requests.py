@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from meshctl.core import gatehooks
 from meshctl.core.errors import Refused
 from meshctl.core.model import FULL, Actor, Phase, Reason, Request, Run, Seen, StageClock, Verb, Verdict
 from meshctl.core.progress import SELF_ENDING_HOLDS, missing_for_a_raise
@@ -67,7 +68,9 @@ def _promote(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
         return _promote_to_full(turn, run, request, seen)
     if not at_manual_gate:
         _need_reason(request, "promote without the judge's pass")
-    message = f"{run.candidate}: the gate of {run.weight:g} % is opened by {request.actor}{_because(request)}"
+    waived = "" if at_manual_gate else gatehooks.waive(turn)
+    opened = f"is opened by {request.actor}{waived}"
+    message = f"{run.candidate}: the gate of {run.weight:g} % {opened}{_because(request)}"
     reason = None if at_manual_gate else Reason.OVERRIDE
     turn.move(Move.PROMOTE, reason, message, actor=_by(request), request=request, gate_opened=True, waits_for="")
     return message

@@ -28,6 +28,7 @@ class Move(StrEnum):
     GUARD = "guard broken"
     NOT_READY = "candidate not ready"
     TIME_OUT = "undecided for too long"
+    HOOK = "hook failed"
     SUPERSEDE = "another version wished"
     HOLD = "something wrong or unknown"
     RECOVER = "cause gone"
@@ -48,6 +49,7 @@ _ENDS_OF_AN_ACTIVE_RUN = {
     Move.GUARD: P.ROLLED_BACK,
     Move.NOT_READY: P.ROLLED_BACK,
     Move.TIME_OUT: P.ROLLED_BACK,
+    Move.HOOK: P.ROLLED_BACK,
     Move.SUPERSEDE: P.ROLLED_BACK,
     Move.ABORT: P.ROLLED_BACK,
 }
@@ -57,6 +59,7 @@ TRANSITIONS: dict[Phase, dict[Move, Phase]] = {
         Move.READY: P.PROGRESSING,
         Move.FIRST_RELEASE: P.PROMOTED,
         Move.NOT_READY: P.ROLLED_BACK,
+        Move.HOOK: P.ROLLED_BACK,
         Move.SUPERSEDE: P.ROLLED_BACK,
         Move.ABORT: P.ROLLED_BACK,
         Move.PAUSE: P.PAUSED,

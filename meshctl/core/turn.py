@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from meshctl.core import hooks
 from meshctl.core.model import (
     FULL,
     Acknowledgement,
@@ -43,6 +44,8 @@ class Turn:
         """The request that caused the next run, if a person did."""
         self.stopped = False
         """An abort was asked for or a run ended: no run begins in the same decision."""
+        self.busy = False
+        """Something about an ended run has to be stored before the next one may begin."""
 
     # -------------------------------------------------------------------------------- reading
 
@@ -88,7 +91,8 @@ class Turn:
         if phase is not Phase.HELD:
             fields["problem_since"] = None
         if phase.ended:
-            fields |= {"ended_at": self.now, "waits_for": ""}
+            asks = hooks.at_the_end(before, phase, self.now)
+            fields |= {"ended_at": self.now, "waits_for": "", "hooks": asks}
             self.stopped = True
         self.change(phase=phase, reason=reason, message=message, **fields)
         self._tell(before, message, actor, request)
@@ -98,6 +102,11 @@ class Turn:
     ) -> None:
         """An event that leaves the phase as it is; ``before`` is the run as it was if its weight changed."""
         self._tell(before or self.active, message, actor, request)
+
+    def wait_for(self, what: str) -> None:
+        """What the run waits for now, for people who look."""
+        if self.active.waits_for != what:
+            self.change(waits_for=what)
 
     def take_back(
         self,
@@ -149,6 +158,7 @@ class Turn:
             clock=StageClock(),
             gate_opened=False,
             verdict=Verdict.UNDECIDED,
+            hooks=(),
         )
 
     def promote(self, move: Move, reason: Reason, message: str, *, actor: Actor = CONTROLLER) -> None:

@@ -17,6 +17,9 @@ from meshctl.core.model import (
     CanaryStrategy,
     Decision,
     Event,
+    HookAnswer,
+    HookCall,
+    HookOutcome,
     Judgement,
     LiveRouting,
     Metadata,
@@ -114,6 +117,10 @@ class SmallWorld:
     history: list[float] = field(default_factory=list)
     """The candidate's share after every change of the routes."""
     requests: int = 0
+    hook_words: dict[str, tuple[HookOutcome, str]] = field(default_factory=dict)
+    """What each hook answers, by name, once it was asked; others do not answer."""
+    calls: tuple[HookCall, ...] = ()
+    """Who was asked by the last decision."""
 
     # -------------------------------------------------------------------------------- the hands of people
 
@@ -159,7 +166,7 @@ class SmallWorld:
     def step(self) -> Decision:
         """One decision, stored; the routes stay as they are."""
         decision = decide(self.release, self.state, self.seen(), self._word(), self.pending, self.now)
-        self.state, self.pending = decision.state, []
+        self.state, self.pending, self.calls = decision.state, [], decision.hooks
         return decision
 
     def seen(self) -> Seen:
@@ -168,6 +175,11 @@ class SmallWorld:
             replicas=dict(self.replicas),
             mesh_problem=self.mesh_problem,
             newest_block_end=self.now if self._word() else None,
+            hooks=tuple(
+                HookAnswer(call.key, call.asking, *self.hook_words[call.hook.name])
+                for call in self.calls
+                if call.hook.name in self.hook_words
+            ),
         )
 
     def settle(self, decision: Decision) -> bool:

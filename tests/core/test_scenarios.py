@@ -9,6 +9,8 @@ Write commands and run with ``MESHCTL_REWRITE=1`` to have the answers written; t
     ready VERSION R/W             R of W replicas are ready; `ready VERSION unknown`
     judge WORD [MESSAGE]          what the judge says from now on: pass, fail, guard, undecided, step-down,
                                   NoTraffic, ShareMismatch, or nothing (no metrics)
+    hook NAME POINT [KEY=VALUE]   the wish has this hook; onError=hold|fail|ignore, stages=1,10
+    answer NAME OUTCOME [MESSAGE] what a hook says whenever it is asked from now on, or nothing
     live PERCENT                  another hand sets the candidate's weight
     mesh ok|down|stuck            the mesh answers, or does not, or takes writes that never take effect
     mark                          the routes were taken back, but the store does not know
@@ -24,7 +26,20 @@ from pathlib import Path
 
 import pytest
 
-from meshctl.core.model import FULL, Gate, OnInconclusive, OnMetricsOutage, Reason, Stage, Verb, Verdict
+from meshctl.core.model import (
+    FULL,
+    Gate,
+    Hook,
+    HookOutcome,
+    HookPoint,
+    OnHookError,
+    OnInconclusive,
+    OnMetricsOutage,
+    Reason,
+    Stage,
+    Verb,
+    Verdict,
+)
 from tests.core.small_world import START, SmallWorld, judged, release_of
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -100,6 +115,25 @@ class Transcript:
             if word == "nothing"
             else judged(verdict, message.strip('"'), guard=word == "guard", wait=wait, step_down=word == "step-down")
         )
+        return []
+
+    def do_hook(self, rest):
+        name, point, *settings = rest.split()
+        found = dict(setting.split("=") for setting in settings)
+        weights = tuple(float(weight) for weight in found.get("stages", "").split(",") if weight)
+        hook = Hook(
+            name, HookPoint(point), weights, command=(name,), on_error=OnHookError(found.get("onError", "hold"))
+        )
+        spec = self.world.release.spec
+        self.world.release = replace(self.world.release, spec=replace(spec, hooks=(*spec.hooks, hook)))
+        return []
+
+    def do_answer(self, rest):
+        name, outcome, message = (*rest.split(maxsplit=2), "")[:3]
+        if outcome == "nothing":
+            self.world.hook_words.pop(name, None)
+        else:
+            self.world.hook_words[name] = (HookOutcome(outcome), message)
         return []
 
     def do_live(self, percent):
