@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from meshctl.app.views import (
 )
 from meshctl.core.catalog import Archive
 from meshctl.core.model import FULL, ArmCounts, Block, Gate, Judgement, Phase, Reason, ReleaseState, Run, Verdict
+from meshctl.core.plaintext import plain
 from meshctl.core.ports import Store, Stored
 from meshctl.core.record import Record
 from meshctl.core.status import status_of
@@ -36,12 +37,18 @@ def release_view(source: Source, name: str, *, now: datetime | None = None) -> R
     """
     stored = source.load(name)
     run = stored.state.run
+    past = () if run is None else [kept.run for kept in source.runs(name) if kept.run.name != run.name]
+    return view_at(source, stored, past, now=now)
+
+
+def view_at(source: Archive, stored: Stored, past: Sequence[Run], *, now: datetime | None = None) -> ReleaseView:
+    """A release as it stands in ``stored``, with the records of the run that is the newest there."""
+    run = stored.state.run
     if run is None:
         return _view(stored, (), (), (), now)
-    decisions = tuple(_decision(record) for record in source.decisions(run.name))
+    decisions = tuple(decision_view(record) for record in source.decisions(run.name))
     blocks = [block for block in source.blocks(run.name) if block.entry >= 0]
-    past = tuple(_past(kept.run) for kept in source.runs(name) if kept.run.name != run.name)
-    return _view(stored, blocks, decisions, past, now)
+    return _view(stored, blocks, decisions, tuple(_past(each) for each in past), now)
 
 
 def release_views(source: Source, *, now: datetime | None = None) -> tuple[ReleaseView, ...]:
@@ -138,7 +145,7 @@ def _view(
         waits_for="" if run is None else run.waits_for,
         remaining_s=None if run is None else _remaining(run, moment, judged=judged),
         decisions=decisions,
-        pending=stored.requests,
+        pending=tuple(replace(each, actor=plain(each.actor), reason=plain(each.reason)) for each in stored.requests),
         warm_until=state.warm_until,
         past=past,
         rejected=state.rejected,
@@ -240,7 +247,8 @@ def _progress(run: Run, index: int, *, entered: bool) -> Progress:
 # ------------------------------------------------------------------------------------ the record
 
 
-def _decision(record: Record) -> DecisionView:
+def decision_view(record: Record) -> DecisionView:
+    """A decision as people look at it; nothing in it can steer a terminal."""
     actor, request = record["actor"], record.get("request") or {}
     return DecisionView(
         number=record["number"],
@@ -251,12 +259,12 @@ def _decision(record: Record) -> DecisionView:
         phase_to=Phase(record["phase"]["to"]),
         reason=record.get("reason") or "",
         verdict=record["verdict"],
-        message=record["message"],
-        actor=actor.get("claimed") or actor["type"],
+        message=plain(record["message"]),
+        actor=plain(actor.get("claimed") or actor["type"]),
         by_person=actor["type"] == "user",
         weight_from=record["weight"]["from"],
         weight_to=record["weight"]["to"],
-        why=request.get("reason", ""),
+        why=plain(request.get("reason", "")),
     )
 
 

@@ -174,7 +174,7 @@ class ReleaseView:
     def turned_down(self) -> str | None:
         """The wished version, if it was rejected and so is not tried again by itself."""
         wished = self.release.spec.version
-        return wished if wished in self.rejected else None
+        return wished if wished in self.rejected and wished != self.status.baseline else None
 
     @property
     def verdict(self) -> Verdict:

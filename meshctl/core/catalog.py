@@ -26,6 +26,17 @@ class KeptRun:
     head: Head
 
 
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """Everything that is kept of one run of a release, as of one moment."""
+
+    release: str
+    run: Run
+    head: Head
+    decisions: tuple[Record, ...]
+    blocks: tuple[Block, ...]
+
+
 class Wishes(Protocol):
     """What people want: releases and, embedded, workloads."""
 
@@ -101,7 +112,13 @@ def settled(wish: Wish, before: Wish | None) -> Wish:
     return replace(wish, metadata=replace(wish.metadata, generation=generation))
 
 
+REASON_MAX = 2000
+"""So many characters of a reason, or of the name of whoever gave it, are kept."""
+
+
 def printable(request: Request) -> Request:
-    """A request whose words every store can hold: a byte that is not UTF-8 becomes a question mark."""
-    actor, reason = (text.encode("utf-8", "replace").decode() for text in (request.actor, request.reason))
+    """A request whose words every store can hold: not longer than `REASON_MAX`, and a byte that is not UTF-8 becomes
+    a question mark."""
+    words = (request.actor[:REASON_MAX], request.reason[:REASON_MAX])
+    actor, reason = (text.encode("utf-8", "replace").decode() for text in words)
     return replace(request, actor=actor, reason=reason)

@@ -14,6 +14,7 @@ from typing import Any
 
 from meshctl.core.model import FULL, Acknowledgement, Phase, Reason, ReleaseState, Run, Verdict
 from meshctl.core.packing import canonical
+from meshctl.core.plaintext import plain
 from meshctl.core.progress import SELF_ENDING_HOLDS
 from meshctl.core.record import stamp
 from meshctl.core.turn import ACKNOWLEDGEMENTS_KEPT
@@ -183,7 +184,10 @@ def _size(status: Status) -> int:
 
 def _told(word: Acknowledgement) -> Acknowledgement:
     return replace(
-        word, id=_clip(word.id, WORD_MAX), actor=_clip(word.actor, WORD_MAX), message=_clip(word.message, MESSAGE_MAX)
+        word,
+        id=_clip(plain(word.id), WORD_MAX),
+        actor=_clip(plain(word.actor), WORD_MAX),
+        message=_clip(plain(word.message), MESSAGE_MAX),
     )
 
 

@@ -111,7 +111,7 @@ def test_a_message_stays_on_its_line():
     scene.ask("pause", reason='two\nlines and a "quote"')
     line = change_line(scene.run(1).view)
     assert "\n" not in line
-    assert json.loads(line.split("message=")[1]) == 'paused at 50 % (two\nlines and a "quote")'
+    assert json.loads(line.split("message=")[1]) == 'paused at 50 % (two lines and a "quote")'
 
 
 def test_a_release_without_decisions_has_a_line_too():
