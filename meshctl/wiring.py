@@ -18,6 +18,7 @@ from meshctl.adapters.clock import SystemClock
 from meshctl.adapters.place import Place
 from meshctl.app.commands import new_request, serve_directly
 from meshctl.app.tick import Ports
+from meshctl.core.advice.finding import Look
 from meshctl.core.catalog import Archive, Wishes
 from meshctl.core.errors import InvalidInput, MeshctlError, UnknownTarget, Unreachable
 from meshctl.core.model import Acknowledgement, Block, Release, Request, Routing, Verb, Workload
@@ -34,6 +35,10 @@ DRAIN_MARGIN_S = 15.0
 
 class StateStore(Store, Wishes, Archive, Protocol):
     """Everything that a folder's store offers."""
+
+    def verify(self) -> None:
+        """Read all of it once.  Raises `StoreError` where a part is damaged."""
+        ...
 
 
 class EmbeddedPlace:
@@ -120,6 +125,13 @@ class EmbeddedPlace:
         """Tick once in this process, beside a controller that does not answer: replicas are left to the next one."""
         ports = Embedded(self.base).ports
         return serve_directly(replace(ports, workloads=_HandsOff(ports.workloads)), name, request)
+
+    def lower_without_store(self, name: str) -> str | None:
+        """Take the present candidate of a release to nothing by what lies ready beside its routes; the run's name."""
+        from meshctl.adapters.envoy.layout import Layout
+        from meshctl.adapters.envoy.mesh import lower_by_name
+
+        return lower_by_name(Layout(self.base), name)
 
     def stop_left_behind(self) -> None:
         """End what a killed controller left running; Envoy last, so that the last requests get their answers."""
@@ -232,7 +244,8 @@ class Embedded:
         )
 
     def check(self) -> None:
-        """Try the templates on every release, before anything is started.  Raises `TemplateError`."""
+        """Read all of the state, try the templates on every release.  Raises `StoreError` and `TemplateError`."""
+        self.store.verify()
         for name in self.store.names():
             release = self.store.release(name)
             wished, run = release.spec.version, f"{name}-0"
@@ -367,3 +380,10 @@ def classic_figures(blocks: Sequence[Block]) -> list[str]:
     from meshctl.adapters.judge import classic_figures as figures
 
     return figures(blocks)
+
+
+def inspect_manifests(path: Path, **options: Any) -> Look:
+    """Everything that lint has to say about the manifests of a file or folder.  Raises `InvalidInput`."""
+    from meshctl.adapters.linting import inspect
+
+    return inspect(path, **options)

@@ -177,3 +177,26 @@ def classic_figures(blocks: Sequence[Block]) -> list[str]:
 def _sum(parts: Sequence[ArmCounts]) -> data.Arm:
     latency = tuple(sum(counts) for counts in zip(*(part.latency for part in parts), strict=True))
     return data.Arm(sum(part.requests for part in parts), sum(part.bad for part in parts), latency)
+
+
+def gate_seconds(analysis: AnalysisSpec, terms: StageTerms, *, requests_per_second: float, error_rate: float) -> float:
+    """Seconds of traffic by which nine of ten candidates as good as the baseline have passed the stage's gate.
+
+    By errors alone: of latency nothing is known beforehand.  Infinite without traffic, 0 without a gate.
+    """
+    import numpy as np
+
+    from meshctl_analysis.planner import stage_seconds
+
+    if terms.beta is None:
+        return 0.0
+    return stage_seconds(
+        _policy(analysis),
+        requests_per_second=requests_per_second,
+        share=terms.weight / 100.0,
+        margin_share=terms.margin_share,
+        beta=terms.beta,
+        power=0.9,
+        error_rate=error_rate,
+        tails=np.array([]),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshctl.adapters.wire import WireError, decode, encode, format_path, nearest
 from meshctl.adapters.yaml12 import Document, Place, YamlError, read_documents, write_documents
@@ -30,17 +30,40 @@ _LATER_FIELDS: dict[Path_, str] = {
 _OTHER_PROTOCOLS = ("grpc", "tcp", "tls")
 
 
+class Complaint(NamedTuple):
+    """One thing that keeps a manifest from being accepted, and where it stands (counted from 1)."""
+
+    file: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}"
+        return f"{where}: {self.field}: {self.message}" if self.field else f"{where}: {self.message}"
+
+
+class ManifestError(InvalidInput):
+    """A document that has not the shape of any object.  ``path`` leads to the wrong place in its data."""
+
+    def __init__(self, complaint: Complaint, path: Path_, *, hint: str = "") -> None:
+        super().__init__(str(complaint), hint=hint)
+        self.complaint = complaint
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
     """An object and the document it came from."""
 
     value: Release | Workload
     file: str
     document: Document
 
-    def complaint(self, problem: Problem) -> str:
+    def complaint(self, problem: Problem) -> Complaint:
         place = self.document.place(problem.path)
-        return f"{self.file}:{place.line}:{place.column}: {format_path(problem.path)}: {problem.message}"
+        return Complaint(self.file, place.line, place.column, format_path(problem.path), problem.message)
 
 
 def load_manifests(
@@ -51,7 +74,9 @@ def load_manifests(
     A release is also checked against the workload of its service, if that is among them or in ``known_workloads``.
     Raises `InvalidInput` naming every broken rule with its place.
     """
-    return _load([(str(file), _read(file)) for file in _files(path)], str(path), known_workloads, embedded)
+    return _load(
+        [(str(file), read_manifest(file)) for file in manifest_files(path)], str(path), known_workloads, embedded
+    )
 
 
 def load_text(
@@ -82,17 +107,23 @@ def _load(
             f"{source}: holds no object",
             hint=f"write at least one of: {', '.join(KINDS)}, with apiVersion {API_VERSION}",
         )
-    complaints = [*_repeated(loaded), *_broken_rules(loaded, embedded)]
-    complaints = complaints or _mismatched(loaded, known)
+    complaints = broken_rules(loaded, known, embedded=embedded)
     if complaints:
-        raise InvalidInput("\n".join(complaints))
+        raise InvalidInput("\n".join(str(each) for each in complaints))
     return [each.value for each in loaded]
+
+
+def broken_rules(loaded: Sequence[Loaded], known: Sequence[Workload], *, embedded: bool) -> list[Complaint]:
+    """Everything that is wrong with objects of the right shape, each alone, then with one another."""
+    complaints = [*_repeated(loaded), *_broken_rules(loaded, embedded)]
+    return complaints or _mismatched(loaded, known)
 
 
 # ------------------------------------------------------------------------------------ files
 
 
-def _files(path: Path) -> list[Path]:
+def manifest_files(path: Path) -> list[Path]:
+    """The file itself, or the manifests of a folder.  Raises `InvalidInput` when there is none."""
     try:
         if not path.exists():
             raise InvalidInput(f"{path}: there is no such file or folder", hint="check the name given with -f")
@@ -108,7 +139,8 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _read(file: Path) -> str:
+def read_manifest(file: Path) -> str:
+    """The text of a file.  Raises `InvalidInput` for what is too large or no text."""
     try:
         with file.open("rb") as stream:
             data = stream.read(SIZE_LIMIT + 1)
@@ -130,20 +162,21 @@ def _too_large(name: str) -> InvalidInput:
 # ------------------------------------------------------------------------------------ one document
 
 
-def _decode_text(file: str, text: str) -> list[_Loaded]:
-    loaded: list[_Loaded] = []
+def _decode_text(file: str, text: str) -> list[Loaded]:
+    loaded: list[Loaded] = []
     try:
         for number, document in enumerate(read_documents(text)):
             if number >= DOCUMENTS_LIMIT:
                 raise InvalidInput(f"{file}: holds more than {DOCUMENTS_LIMIT} documents")
             if document.data is not None:
-                loaded.append(_Loaded(_decode(file, document), file, document))
+                loaded.append(Loaded(decode_document(file, document), file, document))
     except YamlError as error:
         raise InvalidInput(f"{file}:{error}") from error
     return loaded
 
 
-def _decode(file: str, document: Document) -> Release | Workload:
+def decode_document(file: str, document: Document) -> Release | Workload:
+    """The object that a document describes.  Raises `ManifestError` at the first wrong place."""
     kind = _kind(file, document)
     try:
         return decode(kind, document.data)
@@ -157,17 +190,17 @@ def _decode(file: str, document: Document) -> Release | Workload:
         elif error.wanted_text and exact and place.raw:
             problem = problem.partition(", found")[0] + f", found {place.raw} without quotes"
             hint = f'write "{place.raw}"'
-        where = f"{file}:{place.line}:{place.column}"
-        raise InvalidInput(f"{where}: {format_path(error.path)}: {problem}", hint=hint) from error
+        complaint = Complaint(file, place.line, place.column, format_path(error.path), problem)
+        raise ManifestError(complaint, error.path, hint=hint) from error
 
 
 def _kind(file: str, document: Document) -> type[Release] | type[Workload]:
     data = document.data
 
-    def wrong(field: str, message: str) -> InvalidInput:
-        place = document.place((field,) if field else ())
-        where = f"{file}:{place.line}:{place.column}"
-        return InvalidInput(f"{where}: {field}: {message}" if field else f"{where}: {message}")
+    def wrong(field: str, message: str) -> ManifestError:
+        path: Path_ = (field,) if field else ()
+        place = document.place(path)
+        return ManifestError(Complaint(file, place.line, place.column, field, message), path)
 
     if not isinstance(data, Mapping):
         raise wrong("", "a manifest is a mapping with apiVersion, kind, metadata and spec")
@@ -204,8 +237,8 @@ def _by_name(path: Path_, data: Any) -> str | None:
 # ------------------------------------------------------------------------------------ rules
 
 
-def _repeated(loaded: Sequence[_Loaded]) -> list[str]:
-    first: dict[tuple[str, str, str], _Loaded] = {}
+def _repeated(loaded: Sequence[Loaded]) -> list[Complaint]:
+    first: dict[tuple[str, str, str], Loaded] = {}
     complaints = []
     for each in loaded:
         metadata = each.value.metadata
@@ -217,7 +250,7 @@ def _repeated(loaded: Sequence[_Loaded]) -> list[str]:
     return complaints
 
 
-def _broken_rules(loaded: Sequence[_Loaded], embedded: bool) -> list[str]:
+def _broken_rules(loaded: Sequence[Loaded], embedded: bool) -> list[Complaint]:
     complaints = []
     for each in loaded:
         value = each.value
@@ -228,7 +261,7 @@ def _broken_rules(loaded: Sequence[_Loaded], embedded: bool) -> list[str]:
     return complaints
 
 
-def _mismatched(loaded: Sequence[_Loaded], known: Sequence[Workload]) -> list[str]:
+def _mismatched(loaded: Sequence[Loaded], known: Sequence[Workload]) -> list[Complaint]:
     workloads = {workload.metadata.name: workload for workload in known}
     workloads |= {each.value.metadata.name: each.value for each in loaded if isinstance(each.value, Workload)}
     return [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshctl.cli.target import Target, pass_target
+from meshctl.cli.target import Target, pass_target, release_argument
 
 if TYPE_CHECKING:
     from meshctl.app.notes import Note, Step
@@ -21,7 +21,7 @@ PAST_SHOWN = 3
 
 
 @click.command("describe")
-@click.argument("name")
+@release_argument
 @pass_target
 def describe_command(target: Target, name: str) -> int:
     """Tell in plain words why release NAME stands where it stands.

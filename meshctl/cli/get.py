@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from meshctl.cli.output import output_option
-from meshctl.cli.target import Target, pass_target
+from meshctl.cli.target import Target, pass_target, release_names
 from meshctl.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("get")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=release_names)
 @click.option("-w", "--watch", is_flag=True, help="Follow live until Ctrl-C; on a pipe one line per decision.")
 @output_option
 @pass_target

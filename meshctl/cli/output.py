@@ -13,6 +13,7 @@ import click
 
 from meshctl.app.views import ReleaseView
 from meshctl.app.words import span, weight
+from meshctl.cli import config
 from meshctl.cli.target import DEFAULT_FOLDER, Target
 from meshctl.core.errors import InvalidInput
 from meshctl.core.model import API_VERSION, Verdict
@@ -72,10 +73,16 @@ class _Format(click.ParamType[str]):
 
 
 def console(file: TextIO | None = None) -> Console:
-    """A console on stdout.  ``NO_COLOR`` and ``TERM=dumb`` are heeded; a pipe gets no colours and no width limit."""
+    """A console on stdout.  ``NO_COLOR``, ``TERM=dumb`` and the setting ``color`` are heeded.
+
+    A pipe gets no colours and no width limit.
+    """
     from rich.console import Console
 
-    found = Console(file=file or sys.stdout, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    never = True if config.value("color") == "never" else None
+    found = Console(
+        file=file or sys.stdout, highlight=False, emoji=False, markup=False, soft_wrap=False, no_color=never
+    )
     if not found.is_terminal:
         found.width = 100
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from meshctl.cli.target import Target, pass_target
+from meshctl.cli.target import Target, pass_target, release_argument
 from meshctl.core.errors import MeshctlError, Refused, StoreError, Unreachable
 from meshctl.core.model import Request, Verb
 
@@ -19,11 +19,10 @@ REQUEST_TIMEOUT_S = 15.0
 """The controller may be in the middle of a tick that waits for the data plane."""
 
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision.")
-name_argument = click.argument("name")
 
 
 @click.command("promote")
-@name_argument
+@release_argument
 @reason_option
 @click.option("--full", is_flag=True, help="Go to 100 % at once: skips gates, never readiness.  Needs --reason.")
 @pass_target
@@ -42,7 +41,7 @@ def promote_command(target: Target, name: str, reason: str, full: bool) -> int:
 
 
 @click.command("abort")
-@name_argument
+@release_argument
 @reason_option
 @pass_target
 def abort_command(target: Target, name: str, reason: str) -> int:
@@ -59,7 +58,7 @@ def abort_command(target: Target, name: str, reason: str) -> int:
 
 
 @click.command("pause")
-@name_argument
+@release_argument
 @reason_option
 @pass_target
 def pause_command(target: Target, name: str, reason: str) -> int:
@@ -73,7 +72,7 @@ def pause_command(target: Target, name: str, reason: str) -> int:
 
 
 @click.command("resume")
-@name_argument
+@release_argument
 @reason_option
 @pass_target
 def resume_command(target: Target, name: str, reason: str) -> int:
@@ -87,7 +86,7 @@ def resume_command(target: Target, name: str, reason: str) -> int:
 
 
 @click.command("retry")
-@name_argument
+@release_argument
 @click.option("--reason", required=True, metavar="TEXT", help="Why it should go better now; recorded.")
 @pass_target
 def retry_command(target: Target, name: str, reason: str) -> int:
@@ -101,7 +100,7 @@ def retry_command(target: Target, name: str, reason: str) -> int:
 
 
 @click.command("rollback")
-@name_argument
+@release_argument
 @reason_option
 @pass_target
 def rollback_command(target: Target, name: str, reason: str) -> int:
@@ -118,7 +117,7 @@ def rollback_command(target: Target, name: str, reason: str) -> int:
 
 
 @click.command("set-weight")
-@name_argument
+@release_argument
 @click.argument("weight", type=float)
 @reason_option
 @pass_target
@@ -139,7 +138,12 @@ def set_weight_command(target: Target, name: str, weight: float, reason: str) ->
 def ask(target: Target, name: str, verb: Verb, **fields: Any) -> int:
     """Store a request, have it served, print the answer; returns the exit code."""
     embedded = target.embedded
-    target.store.release(name)
+    try:
+        target.store.release(name)
+    except StoreError as error:
+        if verb is Verb.ABORT:
+            _lower_blindly(target, name, error)
+        raise
     request = embedded.new_request(verb, actor=_actor(), **fields)
     stored = _store(target, name, request)
     timeout_s = ABORT_TIMEOUT_S if verb is Verb.ABORT else REQUEST_TIMEOUT_S
@@ -181,6 +185,16 @@ def _abort_directly(target: Target, name: str, request: Request) -> int:
         raise Refused(told.message)
     click.echo(f"{told.message} (no controller answered; done by this command)")
     return 0
+
+
+def _lower_blindly(target: Target, name: str, error: StoreError) -> None:
+    """The state cannot be read: traffic is taken away all the same, and the way back to order is named."""
+    run = target.embedded.lower_without_store(name)
+    if run is not None:
+        raise StoreError(
+            f"abort of {name}: the candidate of {run} is at 0 %, but it could not be stored: {error.args[0]}",
+            hint=f"The routes carry the mark of it. {error.hint}",
+        ) from error
 
 
 def _refusal(answer: dict[str, Any]) -> MeshctlError:

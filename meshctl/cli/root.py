@@ -9,8 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from meshctl import __version__
+from meshctl.cli.config import Defaults
 from meshctl.core.errors import Forbidden, MeshctlError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -28,8 +30,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retry": ("requests", "Try a rejected version again in a new run."),
     "rollback": ("requests", "Give all traffic back to the version before, while it is kept warm."),
     "set-weight": ("requests", "Set the candidate's weight by hand and pause there."),
+    "history": ("history", "List the kept runs and how they ended, or every decision."),
+    "replay": ("replay", "Derive the verdicts of a run once more and prove its record."),
+    "export": ("history", "Write a run as one file that replay accepts anywhere."),
     "wait": ("wait", "Wait until a release is promoted or its run has ended."),
+    "lint": ("lint", "Find what apply would refuse and what an engineer on call would ask about."),
     "judge": ("judge", "Compare two files of measurements, without any mesh."),
+    "config": ("config_view", "Show the settings in force, and who set them."),
+    "completion": ("completion", "Print the script that completes meshctl in bash, zsh or fish."),
     "version": ("version", "Print the versions of meshctl and of what it runs on."),
 }
 """Command name -> (module of `meshctl.cli`, one line of help).  The line is here so that ``--help`` loads nothing."""
@@ -61,18 +69,26 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"  Did you mean {close[0]!r}?" if close else "  See: meshctl --help"
             raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "default_map": Defaults()},
+    epilog=EXIT_CODES,
+)
 @click.option("--no-color", is_flag=True, help="No colours; the variable NO_COLOR does the same.")
 @click.version_option(__version__, prog_name="meshctl")
 def group(no_color: bool) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
@@ -13,14 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from meshctl.core.errors import InvalidInput, UnknownTarget
+from meshctl.cli import config
+from meshctl.core.errors import UnknownTarget
 
 if TYPE_CHECKING:
     from meshctl.wiring import EmbeddedPlace, StateStore
 
 DEFAULT_FOLDER = ".meshctl"
-CONFIG_FILE = "meshctl.toml"
-SETTINGS = ("local",)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,39 +40,18 @@ class Target:
 
 
 def resolve(local: str | None) -> Path:
-    """The folder that was named by flag, ``MESHCTL_LOCAL`` or ``meshctl.toml``, in this order.
+    """The folder that was named by flag, ``MESHCTL_LOCAL`` or a settings file, in this order.
 
     Raises `UnknownTarget` when none of them names one.
     """
-    named = local or os.environ.get("MESHCTL_LOCAL") or _from_config()
+    named = config.value("local", flag=local or None)
     if not named:
         raise UnknownTarget(
             "no target: on which mesh shall this be done?",
             hint="For the embedded mesh of this folder say --local, or --local=DIR; MESHCTL_LOCAL and the key 'local' "
-            f"in {CONFIG_FILE} do the same.",
+            f"in {config.CONFIG_FILE} do the same.",
         )
     return Path(named)
-
-
-def _from_config() -> str | None:
-    path = Path(CONFIG_FILE)
-    if not path.exists():
-        return None
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidInput(f"{path}: is not TOML: {error}") from error
-    for key in settings:
-        if key not in SETTINGS:
-            near = difflib.get_close_matches(key, SETTINGS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(SETTINGS)}."
-            raise InvalidInput(f"{path}: unknown setting {key!r}", hint=hint)
-    found = settings.get("local")
-    if found is not None and not isinstance(found, str):
-        raise InvalidInput(f"{path}: local: expected a folder as text, found {found!r}")
-    return found
 
 
 def local_option(command: F) -> F:
@@ -98,3 +73,23 @@ def pass_target(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(Target(resolve(local)), *args, **kwargs)
 
     return local_option(update_wrapper(invoke, command))
+
+
+def release_argument(command: F) -> F:
+    """The argument NAME, a release; shells complete it."""
+    return click.argument("name", shell_complete=release_names)(command)
+
+
+def release_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of releases that begin like this, to be offered: where nothing names a folder, those of the usual one.
+
+    Never an error: a shell that asks must not be shouted at.
+    """
+    try:
+        base = resolve(context.params.get("local"))
+    except Exception:
+        base = Path(DEFAULT_FOLDER)
+    try:
+        return [name for name in Target(base).store.names() if name.startswith(incomplete)]
+    except Exception:
+        return []

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from meshctl.cli.target import Target, pass_target
+from meshctl.cli.target import Target, pass_target, release_argument
 from meshctl.core.errors import InvalidInput
 
 POLL_S = 0.2
@@ -15,7 +15,7 @@ TIMED_OUT = 12
 
 
 @click.command("wait")
-@click.argument("name")
+@release_argument
 @click.option("--for", "goal", type=click.Choice(["promoted", "ended"]), default="promoted", show_default=True)
 @click.option("--timeout", default="1h", show_default=True, metavar="DURATION", help="For instance 90s or 30m.")
 @pass_target

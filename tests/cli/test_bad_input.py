@@ -243,9 +243,12 @@ def test_a_file_where_the_folder_should_be_is_named(folder, said, words):
 
 SETTINGS = {
     "is not TOML": ("local = \n", "meshctl.toml: is not TOML: Invalid value (at line 1, column 9)"),
-    "names no folder": ("local = 3\n", "meshctl.toml: local: expected a folder as text, found 3"),
-    "has an unknown setting": ('locla = "x"\n', "meshctl.toml: unknown setting 'locla'\n  Did you mean 'local'?"),
-    "has a setting like none": ('colour = "x"\n', "meshctl.toml: unknown setting 'colour'\n  Allowed: local."),
+    "names no folder": ("local = 3\n", "meshctl.toml:1: local: must be text, found 3"),
+    "has an unknown setting": ('locla = "x"\n', "meshctl.toml:1: unknown setting 'locla'\n  Did you mean 'local'?"),
+    "has a setting like none": (
+        'local = "x"\nzoom = 3\n',
+        "meshctl.toml:2: unknown setting 'zoom'\n  Allowed: local, output, color,",
+    ),
 }
 
 

@@ -1,0 +1,216 @@
+"""Where settings come from: a flag, ``MESHCTL_*``, ``meshctl.toml`` here, the user's own file, the default.
+
+The first of them that names a value wins.  Files are read when a command needs a setting, never before: a broken file
+must not keep anybody from an ``abort --local=DIR``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from meshctl.core.errors import InvalidInput
+
+CONFIG_FILE = "meshctl.toml"
+PREFIX = "MESHCTL_"
+DEFAULT_ORIGIN = "default"
+HIDDEN = "***"
+
+Command = tuple[str, ...]
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key.  ``used_by`` are the commands whose option of the same name it gives a default to."""
+
+    key: str
+    help: str
+    default: str | float | None = None
+    kind: type[str] | type[float] = str
+    allowed: tuple[str, ...] = ()
+    path: bool = False
+    secret: bool = False
+    used_by: tuple[Command, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.key.upper()
+
+    def read(self, value: Any, origin: str) -> str | float:
+        """The value with its type.  Raises `InvalidInput` that names where it was found."""
+        try:
+            if self.kind is float and not isinstance(value, bool):
+                return float(value)
+        except (TypeError, ValueError):
+            pass
+        if self.kind is float or not isinstance(value, str) or not value:
+            wanted = "a number" if self.kind is float else "text"
+            raise InvalidInput(f"{origin}: {self.key}: must be {wanted}, found {self._quoted(value)}")
+        if self.allowed and value not in self.allowed:
+            close = difflib.get_close_matches(value, self.allowed, n=1)
+            guess = f"Did you mean {close[0]!r}?  " if close else ""
+            raise InvalidInput(
+                f"{origin}: {self.key}: there is no {value!r}", hint=f"{guess}Allowed: {', '.join(self.allowed)}."
+            )
+        return str(Path(value).expanduser()) if self.path else value
+
+    def shown(self, value: str | float | None) -> str | float | None:
+        """The value for people's eyes: what is secret is hidden, and so is what stands before ``@`` in an address."""
+        if self.secret and value is not None:
+            return HIDDEN
+        return _USERINFO.sub(HIDDEN, value) if isinstance(value, str) else value
+
+    def _quoted(self, value: Any) -> str:
+        return HIDDEN if self.secret else repr(value)
+
+
+_UP = ("local", "up")
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("local", "The folder of the embedded mesh that commands act on.", path=True),
+    Setting(
+        "output",
+        "How get prints.",
+        default="table",
+        allowed=("table", "wide", "name", "json", "yaml"),
+        used_by=(("get",),),
+    ),
+    Setting(
+        "color", "never: no colours, as NO_COLOR and --no-color say it.", default="auto", allowed=("auto", "never")
+    ),
+    Setting(
+        "template_dir",
+        "Your own templates, instead of the built-in ones.",
+        path=True,
+        used_by=(_UP, ("render",), ("lint",)),
+    ),
+    Setting("envoy", "The Envoy binary that local up runs.", path=True, used_by=(_UP,)),
+    Setting("log_format", "How the controller logs.", default="text", allowed=("text", "json"), used_by=(_UP,)),
+    Setting("metrics", "[HOST:]PORT where local up serves /metrics, /healthz and /readyz.", used_by=(_UP,)),
+    Setting("rps", "Requests a second of the service, for the forecast of lint.", kind=float, used_by=(("lint",),)),
+    Setting("error_rate", "Share of requests that fails anyway, for that forecast.", kind=float, used_by=(("lint",),)),
+)
+BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A setting's value and who named it."""
+
+    setting: Setting
+    value: str | float | None
+    origin: str
+
+
+def user_file() -> Path:
+    """The user's own file, by the rules of the XDG base directories."""
+    home = os.environ.get("XDG_CONFIG_HOME") or ""
+    folder = Path(home) if os.path.isabs(home) else Path("~/.config").expanduser()
+    return folder / "meshctl" / "config.toml"
+
+
+def resolve(key: str, *, flag: str | None = None, flag_name: str = "") -> Resolved:
+    """The value of one setting and its origin.  Files are read only where flag and environment are silent.
+
+    Raises `InvalidInput` for a file that is no TOML, holds an unknown key or a value of the wrong kind.
+    """
+    setting = BY_KEY[key]
+    if flag is not None:
+        return Resolved(setting, flag, f"flag {flag_name or '--' + key.replace('_', '-')}")
+    named = os.environ.get(setting.variable)
+    if named:
+        return Resolved(setting, setting.read(named, setting.variable), f"environment {setting.variable}")
+    for file in (Path(CONFIG_FILE), user_file()):
+        found = _read(file)
+        if key in found:
+            return Resolved(setting, *found[key])
+    return Resolved(setting, setting.default, DEFAULT_ORIGIN)
+
+
+def value(key: str, *, flag: str | None = None) -> Any:
+    """As `resolve`, the value alone."""
+    return resolve(key, flag=flag).value
+
+
+def near_misses() -> Iterator[tuple[str, str]]:
+    """Variables that look like a setting but are none, with what was probably meant."""
+    known = [setting.variable for setting in SETTINGS]
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if close:
+                yield name, close[0]
+
+
+def _read(path: Path) -> dict[str, tuple[str | float, str]]:
+    """Every key of a file with its value and place; a file that is not there holds none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: is not UTF-8 text") from error
+    try:
+        data = tomllib.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{path}: is not TOML: {error}") from error
+    found = {}
+    for key, raw in data.items():
+        place = f"{path}:{_line(text, key)}"
+        if key not in BY_KEY:
+            close = difflib.get_close_matches(key.replace("-", "_"), BY_KEY, n=1)
+            guess = f"Did you mean {close[0]!r}?" if close else f"Allowed: {', '.join(BY_KEY)}."
+            raise InvalidInput(f"{place}: unknown setting {key!r}", hint=guess)
+        found[key] = (BY_KEY[key].read(raw, place), place)
+    return found
+
+
+def _line(text: str, key: str) -> int:
+    """Where a key of the top level, or its table, stands; tomllib does not tell."""
+    begins = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if begins.match(line)), 1)
+
+
+class Defaults(dict[str, Any]):
+    """click's ``default_map``: looks a setting up when a command asks for the default of its option."""
+
+    def __init__(self, command: Command = ()) -> None:
+        super().__init__()
+        self._command = command
+
+    def __contains__(self, name: object) -> bool:
+        return self._find(str(name)) is not None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._find(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        found = self._find(name)
+        return default if found is None else found
+
+    def _find(self, name: str) -> Any:
+        deeper = (*self._command, name)
+        if any(use[: len(deeper)] == deeper for setting in SETTINGS for use in setting.used_by):
+            return Defaults(deeper)
+        setting = BY_KEY.get(name)
+        if setting is None or self._command not in setting.used_by:
+            return None
+        try:
+            found = resolve(name)
+        except InvalidInput:
+            context = click.get_current_context(silent=True)
+            if context is not None and context.resilient_parsing:  # help and completion work with a broken file too
+                return None
+            raise
+        return None if found.origin == DEFAULT_ORIGIN else found.value
