@@ -11,7 +11,7 @@ from meshctl.app.queries import view_at
 from meshctl.app.views import ReleaseView
 from meshctl.core.catalog import Archive, Dossier, KeptRun, unknown
 from meshctl.core.errors import Conflict, Refused
-from meshctl.core.model import FULL, Phase, Run
+from meshctl.core.model import FULL, Phase, ReleaseState, Run
 from meshctl.core.ports import Store
 
 LOOKS = 5
@@ -74,20 +74,25 @@ def dossier_of(records: Records, name: str) -> Dossier:
     raise Conflict(f"{name} changed each time it was read", hint="Try again.")
 
 
-def run_view(source: Records, name: str) -> ReleaseView:
-    """A release as it stood at the end of an earlier run.
+def run_view(records: Records, name: str) -> ReleaseView | None:
+    """A release as it stood at the end of an earlier run; ``None`` when this run is its newest.
 
-    Raises `Refused` when no such run is kept.
+    Raises `Refused`, with the nearest name, when neither a run nor a release is called so.
     """
-    line = find_run(source, name)
-    stored = source.load(line.release)
+    try:
+        line = find_run(records, name)
+    except Refused:
+        known = [*records.names(), *(line.run.name for line in run_lines(records))]
+        raise unknown("release or run", name, known) from None
+    stored = records.load(line.release)
+    if stored.state.run is not None and stored.state.run.name == name:
+        return None
     run = line.run
     serving = run.candidate if run.phase is Phase.PROMOTED and run.weight == FULL else run.baseline
-    state = replace(stored.state, run=run, baseline=serving, warm=None, warm_until=None, rejected=(), acknowledged=())
+    state = ReleaseState(baseline=serving, run=run, observed_generation=stored.release.metadata.generation)
     release = replace(stored.release, spec=run.spec)
-    state = replace(state, observed_generation=release.metadata.generation)
-    past = [kept.run for kept in source.runs(line.release) if kept.run.number < run.number]
-    return view_at(source, replace(stored, release=release, state=state, requests=()), past)
+    past = [kept.run for kept in records.runs(line.release) if kept.run.number < run.number]
+    return view_at(records, replace(stored, release=release, state=state, requests=()), past)
 
 
 def promoted_before(records: Records, release: str) -> list[str]:

@@ -130,9 +130,9 @@ class _Player:
     def _inputs(self, record: Mapping[str, Any], findings: list[Finding], number: int) -> list[Difference]:
         """Which blocks it names; folds those that are new."""
         named = record.get("inputs")
-        if not isinstance(named, Mapping) or not self._found(named):
+        if not isinstance(named, Mapping) or not self._found(record, named):
             if not self.lost:
-                findings.append(Finding(number, "inputs", _BLOCKS))
+                findings.append(Finding(number, "inputs", _blocks_named(named)))
             self.lost = True
             return []
         if not self.lost:
@@ -141,7 +141,7 @@ class _Player:
         given = {key: value for key, value in named.items() if key != "terms"}
         return list(differences(given, derived, "inputs"))
 
-    def _found(self, named: Mapping[str, Any]) -> bool:
+    def _found(self, record: Mapping[str, Any], named: Mapping[str, Any]) -> bool:
         """Whether the blocks are there that a decision names: those that follow, or the same as of the one before,
         with which it then was decided together."""
         count, digest = named.get("blocks"), named.get("digest")
@@ -150,8 +150,8 @@ class _Player:
             sums = inputs_of(following[:count])
             if sums.digest == digest:
                 return self._go_on(count)
-            given = {key: value for key, value in named.items() if key not in ("terms", "digest")}
-            if count and given == {key: value for key, value in inputs_as_data(sums).items() if key != "digest"}:
+            put_right = mended(record, [Difference("inputs.digest", digest, sums.digest)])
+            if _hash(put_right) == record.get("hash"):
                 return self._go_on(count)
         if inputs_of(self.lines[self.begin : self.end]).digest == digest:
             return True
@@ -218,12 +218,11 @@ class _Player:
             derived["hash"] = after
         given = {key: record.get(key) for key in derived}
         found = list(differences(given, derived))
-        before = records[position - 1] if position else None
+        before = records[position - 1] if position else _BEGINNING
         following = records[position + 1] if position + 1 < len(records) else None
         for field in ("phase", "weight"):
             own = _part(record, field)
-            if before is not None:
-                found += differences(own.get("from"), _part(before, field).get("to"), f"{field}.from")
+            found += differences(own.get("from"), _part(before, field).get("to"), f"{field}.from")
             if following is not None:
                 found += differences(own.get("to"), _part(following, field).get("from"), f"{field}.to")
         if following is None:
@@ -250,7 +249,14 @@ _CHANGED = (
     "time, stage, message, actor, weight, mesh or request"
 )
 _CHANGED_TOO = "its content does not match its hash, even with that put right: more was changed"
-_BLOCKS = "the blocks that it names are not the stored ones; nothing is derived from here on"
+_BEGINNING = {"phase": {"to": "Pending"}, "weight": {"to": 0.0}}
+
+
+def _blocks_named(named: object) -> str:
+    which = "the blocks that it names"
+    if isinstance(named, Mapping):
+        which = f"the {named.get('blocks')} blocks that it names, from {named.get('from')} to {named.get('to')},"
+    return f"{which} are not the stored ones; nothing is derived from here on"
 
 
 def _end(dossier: Dossier, player: _Player) -> list[Finding]:

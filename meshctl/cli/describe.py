@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshctl.cli.target import Target, pass_target, release_argument
+from meshctl.cli.target import Target, pass_target, release_names
 
 if TYPE_CHECKING:
     from meshctl.app.notes import Note, Step
@@ -21,23 +21,31 @@ PAST_SHOWN = 3
 
 
 @click.command("describe")
-@release_argument
+@click.argument("name", shell_complete=release_names)
 @pass_target
 def describe_command(target: Target, name: str) -> int:
-    """Tell in plain words why release NAME stands where it stands.
+    """Tell in plain words why release NAME stands where it stands, or how the earlier run NAME ended.
 
     The last decision with its numbers, what would change it, what you may do now, and what is planned next.  The
     text is for people; scripts read: meshctl get NAME -o json
 
     \b
-    Example:
+    Examples:
       meshctl describe shop --local
+      meshctl describe shop-7 --local
     """
+    from meshctl.app.history import run_view
     from meshctl.app.queries import release_view
     from meshctl.cli.output import target_suffix, warn_without_controller
     from meshctl.wiring import classic_figures, system_clock
 
     store = target.store
+    if name not in store.names() and (earlier := run_view(store, name)) is not None:
+        assert earlier.run is not None
+        for line in run_description(earlier, classic_figures(store.blocks(name))):
+            click.echo(line)
+        return 0
+    name = name if name in store.names() else name.rpartition("-")[0]
     view = release_view(store, name, now=system_clock().now())
     figures = classic_figures(store.blocks(view.run.name)) if view.run is not None else ()
     for line in description(view, target_suffix(target), figures):
@@ -69,6 +77,26 @@ def description(view: ReleaseView, suffix: str = "", figures: Sequence[str] = ()
     yield from _part("What comes next", note.plan)
     yield from _history(view)
     yield from _requests(view)
+    yield from _past(view)
+
+
+def run_description(view: ReleaseView, figures: Sequence[str] = ()) -> Iterator[str]:
+    """The text about an earlier run: how it ended and why; there is nothing left to be done about it."""
+    from meshctl.app.notes import note_of
+    from meshctl.cli.output import GLYPHS
+
+    run, note = view.run, note_of(view)
+    assert run is not None
+    reason = f" ({run.reason})" if run.reason else ""
+    yield f"{run.name}  {GLYPHS[run.phase]} {run.phase}{reason}"
+    yield from _wrapped(f"An earlier run of {view.name}; what follows is as of its end.", "  ")
+    yield ""
+    yield from _facts(view)
+    yield from _part("Why", note.why)
+    yield from _part("Evidence", note.evidence)
+    yield from _part("Textbook tests of the newest stage, for comparison; they decide nothing", figures)
+    yield from _stages(view)
+    yield from _history(view)
     yield from _past(view)
 
 

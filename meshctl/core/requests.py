@@ -11,6 +11,7 @@ from dataclasses import replace
 from meshctl.core import gatehooks
 from meshctl.core.errors import Refused
 from meshctl.core.model import FULL, Actor, Phase, Reason, Request, Run, Seen, StageClock, Verb, Verdict
+from meshctl.core.plaintext import plain
 from meshctl.core.progress import SELF_ENDING_HOLDS, missing_for_a_raise
 from meshctl.core.strategies import canary
 from meshctl.core.transitions import Move, allowed
@@ -35,8 +36,12 @@ def _by(request: Request) -> Actor:
     return Actor("user", request.actor)
 
 
+def _who(request: Request) -> str:
+    return plain(request.actor)
+
+
 def _because(request: Request) -> str:
-    return f" ({request.reason})" if request.reason else ""
+    return f" ({plain(request.reason)})" if request.reason else ""
 
 
 def _need_reason(request: Request, what: str) -> None:
@@ -69,7 +74,7 @@ def _promote(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     if not at_manual_gate:
         _need_reason(request, "promote without the judge's pass")
     waived = "" if at_manual_gate else gatehooks.waive(turn)
-    opened = f"is opened by {request.actor}{waived}"
+    opened = f"is opened by {_who(request)}{waived}"
     message = f"{run.candidate}: the gate of {run.weight:g} % {opened}{_because(request)}"
     reason = None if at_manual_gate else Reason.OVERRIDE
     turn.move(Move.PROMOTE, reason, message, actor=_by(request), request=request, gate_opened=True, waits_for="")
@@ -82,7 +87,7 @@ def _promote_to_full(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
     if run.stage == last:
         raise Refused(f"{run.candidate} is at its last stage already")
     _need_capacity(run, seen)
-    message = f"{run.candidate} goes from {run.weight:g} % to 100 % at once, by {request.actor}{_because(request)}"
+    message = f"{run.candidate} goes from {run.weight:g} % to 100 % at once, by {_who(request)}{_because(request)}"
     turn.enter_stage(Move.PROMOTE, last, Reason.OVERRIDE, message, actor=_by(request), request=request)
     return message
 
@@ -159,6 +164,8 @@ def _retry(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
 
 
 def _rollback(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
+    if request.version and request.version != turn.state.warm:
+        return _return(turn, run, request)
     if run.phase is not Phase.PROMOTED:
         instead = " already" if run.phase is Phase.ROLLED_BACK else "; use abort"
         raise Refused(f"cannot roll back {run.name}: it is {run.phase}{instead}")
@@ -170,6 +177,27 @@ def _rollback(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
         raise Refused(f"cannot roll back {run.name}: no replica of {old} is ready")
     message = f"{run.candidate} gives way to {old} again: rolled back{_because(request)}"
     turn.give_way(old, Reason.ROLLBACK_REQUESTED, message, actor=_by(request), request=request)
+    return message
+
+
+def _return(turn: Turn, run: Run, request: Request) -> str:
+    """Back to a version whose replicas are gone: no single write is safe then, a run of its own leads there.
+
+    The wish names the version already; what it leaves is not tried again by itself.
+    """
+    wished, serving = turn.release.spec.version, turn.state.baseline
+    if request.version == serving:
+        raise Refused(f"cannot roll back to {plain(request.version)}: it serves already")
+    if wished != request.version:
+        raise Refused(f"cannot roll back to {plain(request.version)}: it is not kept warm, and {wished} is wished")
+    if not run.phase.ended and run.candidate != wished:
+        raise Refused(f"cannot roll back while {run.name} is under way: use abort first")
+    left = () if serving is None else (serving,)
+    rejected = tuple(each for each in turn.state.rejected if each not in (wished, serving))
+    turn.state = replace(turn.state, rejected=(*rejected, *left))
+    turn.starter = request
+    message = f"back from {serving} to {wished}, through the stages of a run of its own{_because(request)}"
+    turn.note(message, actor=_by(request), request=request)
     return message
 
 
@@ -186,7 +214,7 @@ def _set_weight(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
         _need_reason(request, "raising the weight")
         _need_capacity(run, seen)
     stages, index = canary.with_weight(run.stages, weight)
-    message = f"weight set from {run.weight:g} % to {weight:g} % by {request.actor}{_because(request)}"
+    message = f"weight set from {run.weight:g} % to {weight:g} % by {_who(request)}{_because(request)}"
     turn.enter_stage(
         Move.SET_WEIGHT, index, Reason.WEIGHT_SET, message, actor=_by(request), request=request, stages=stages
     )
