@@ -188,7 +188,7 @@ _PERMISSIONS = "Look at the owner, the permissions and the free space of its fol
 _WORDS = {
     sqlite3.SQLITE_FULL: (
         "the disk is full",
-        "Free some space and try again; nothing was stored, traffic stays as it is.",
+        "Free some space and try again; nothing was stored.",
     ),
     sqlite3.SQLITE_CORRUPT: ("the file is damaged", _RECOVER),
     sqlite3.SQLITE_NOTADB: ("the file is not a SQLite database", _RECOVER),

@@ -11,7 +11,7 @@ from typing import Protocol
 from meshctl.app.tick import Ports, tick
 from meshctl.core.catalog import Wishes
 from meshctl.core.decide import needed_of
-from meshctl.core.errors import InvalidInput, Refused
+from meshctl.core.errors import InvalidInput, MeshctlError, Refused, StoreError
 from meshctl.core.model import Acknowledgement, Phase, Release, ReleaseState, Request, Verb, Workload
 from meshctl.core.ports import Store, Stored
 from meshctl.core.progress import SELF_ENDING_HOLDS
@@ -106,14 +106,39 @@ def acknowledgement(state: ReleaseState, request_id: str) -> Acknowledgement | N
 def serve_directly(ports: Ports, name: str, request: Request) -> Acknowledgement:
     """Tick once with one more request, stored or not, and return its acknowledgement.
 
-    Used for an abort when no controller lives, and by a controller whose store is full.  Raises `StoreError`
-    after traffic was lowered when the decision could not be stored.
+    Used for an abort when no controller lives, and by a controller whose store is full.  Raises `StoreError` that
+    says whether an abort is in effect all the same.
     """
-    result = tick(replace(ports, store=_WithRequest(ports.store, name, request)), name)
+    store = _WithRequest(ports.store, name, request)
+    try:
+        result = tick(replace(ports, store=store), name)
+    except StoreError as error:
+        raise _unstored(ports, store.seen, name, request, error) from error
     answer = None if result.decision is None else acknowledgement(result.decision.state, request.id)
     if answer is None:
         raise Refused(f"{request.verb} of {name} was not served: others kept writing", hint="Try again.")
     return answer
+
+
+def _unstored(ports: Ports, seen: Stored | None, name: str, request: Request, error: StoreError) -> StoreError:
+    """What is said when a request met a store that failed: only an abort does without."""
+    if request.verb is Verb.ABORT and seen is not None and _is_down(ports, seen):
+        return StoreError(
+            f"abort of {name} is in effect, its candidate is at 0 %, but it could not be stored: {error.args[0]}",
+            hint="The routes carry the mark of it: whoever can write the state again finds it there. " + error.hint,
+        )
+    return StoreError(
+        f"{request.verb} of {name} was not done, it could not be stored: {error.args[0]}", hint=error.hint
+    )
+
+
+def _is_down(ports: Ports, seen: Stored) -> bool:
+    try:
+        live = ports.mesh.read(seen.release)
+    except MeshctlError:
+        return False
+    run = seen.state.run
+    return live is None or (run is not None and live.run == run.name and live.aborted)
 
 
 class _WithRequest:
@@ -123,12 +148,13 @@ class _WithRequest:
         self._store = store
         self._name = name
         self._request = request
+        self.seen: Stored | None = None
         self.names = store.names
         self.save = store.save
         self.request = store.request
 
     def load(self, name: str) -> Stored:
-        stored = self._store.load(name)
+        self.seen = stored = self._store.load(name)
         known = {each.id for each in stored.requests} | {each.id for each in stored.state.acknowledged}
         if name != self._name or self._request.id in known:
             return stored

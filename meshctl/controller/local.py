@@ -169,12 +169,7 @@ class LocalController:
 
     def _serve_request(self, name: str, request: Request, answer: Any) -> None:
         self._due.pop(name, None)
-        try:
-            told = serve_directly(self._mesh.ports, name, request)
-        except StoreError as error:
-            message = f"{request.verb} of {name} is in effect but could not be stored: {error}"
-            answer.give(ok=False, message=message, exitCode=error.exit_code)
-            return
+        told = serve_directly(self._mesh.ports, name, request)
         log.info("%s: %s", name, told.message)
         answer.give(ok=told.accepted, message=told.message, exitCode=0 if told.accepted else 16)
 

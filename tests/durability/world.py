@@ -88,6 +88,13 @@ class MortalMesh(Mesh):
         with contextlib.suppress(MeshctlError):
             place.wake("shop")
 
+    def let_go_of_the_state(self) -> None:
+        """Close it in good order, as the last command does: its WAL and index are cleared away."""
+        self._store.close()
+        del self._store
+        assert self.run("get", "--local").returncode == 0
+        assert not (self.base / "state.db-shm").exists()
+
     def chain_is_whole(self) -> bool:
         """Whether the records of every run are complete and unchanged."""
         for kept in self._store.runs("shop"):

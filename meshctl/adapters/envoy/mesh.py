@@ -8,6 +8,7 @@ from typing import Any
 
 from meshctl.adapters.envoy.bootstrap import discovery
 from meshctl.adapters.envoy.files import wait_until, write_json
+from meshctl.adapters.envoy.layout import Layout
 from meshctl.adapters.envoy.live import LiveRoutes, content_digest, read_routes
 from meshctl.adapters.envoy.routes import TOTAL
 from meshctl.adapters.envoy.server import EnvoyServer
@@ -77,27 +78,7 @@ class EnvoyMesh:
 
     def lower(self, release: Release, run: str) -> str | None:
         """Rename the way back over the live routes: one system call, on a full disk and without Envoy too."""
-        service = self._service(release)
-        path = self._layout.routes(service)
-        live = read_routes(path)
-        if live is None:
-            return None
-        if live.run != run:
-            raise Conflict(
-                f"lower {run} of {service}: the live routes belong to {live.run or 'no run'}",
-                hint="A newer run has taken over; read its state first.",
-            )
-        if live.aborted:
-            return live.revision
-        spare = self._layout.fallback(service, run)
-        back = read_routes(spare)
-        if back is None:
-            raise Refused(
-                f"lower {run} of {service}: no way back lies beside the live routes ({spare} is missing)",
-                hint="The next tick renders the routes anew; or apply the baseline's weight by `set-weight 0`.",
-            )
-        spare.rename(path)
-        return back.revision
+        return lower_routes(self._layout, self._service(release), run)
 
     def confirm(self, release: Release, revision: str, timeout_s: float) -> bool:
         """Ask Envoy until it works by ``revision``; false when it does not within ``timeout_s`` seconds."""
@@ -148,6 +129,42 @@ class EnvoyMesh:
                 self._pools.keep(service, kept)
         except Unreachable:
             return
+
+
+def lower_routes(layout: Layout, service: str, run: str) -> str | None:
+    """`EnvoyMesh.lower`, for whoever has nothing but the folder."""
+    path = layout.routes(service)
+    live = read_routes(path)
+    if live is None:
+        return None
+    if live.run != run:
+        raise Conflict(
+            f"lower {run} of {service}: the live routes belong to {live.run or 'no run'}",
+            hint="A newer run has taken over; read its state first.",
+        )
+    if live.aborted:
+        return live.revision
+    spare = layout.fallback(service, run)
+    back = read_routes(spare)
+    if back is None:
+        raise Refused(
+            f"lower {run} of {service}: no way back lies beside the live routes ({spare} is missing)",
+            hint="The next tick renders the routes anew; or apply the baseline's weight by `set-weight 0`.",
+        )
+    spare.rename(path)
+    return back.revision
+
+
+def lower_by_name(layout: Layout, release: str) -> str | None:
+    """Lower the present run of a release whose records cannot be read; the run's name, ``None`` without routes of
+    it.  The name of a run begins with that of its release.  Raises as `lower_routes` does."""
+    fallbacks = set(layout.routes("x").parent.glob("*.fallback.*.json"))
+    for path in sorted(set(layout.routes("x").parent.glob("*.json")) - fallbacks):
+        live = read_routes(path)
+        if live is not None and live.run.rpartition("-")[0] == release:
+            lower_routes(layout, path.stem, live.run)
+            return live.run
+    return None
 
 
 def _about(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class EnvoyServer:
             and read_object(self.layout.bootstrap) == config
         )
         if known is not None and fits and alive(known) and wait_until(self.admin.live, OPEN_S):
+            self._check_ports(held=self._told().values())
             self.pools.write()
             self._write_listeners(self._open_now())
             return True
