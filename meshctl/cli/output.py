@@ -17,6 +17,7 @@ from meshctl.cli import config
 from meshctl.cli.target import DEFAULT_FOLDER, Target
 from meshctl.core.errors import InvalidInput
 from meshctl.core.model import API_VERSION, Verdict
+from meshctl.core.plaintext import plain, plain_json
 from meshctl.core.status import as_data
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def print_releases(views: Sequence[ReleaseView], output: str, *, single: bool) -
 def encoded(data: Any, output: str) -> str:
     """Plain data as JSON or YAML text with its last newline."""
     if output == "json":
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return plain_json(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
     import yaml
 
     return yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=120)
@@ -140,7 +141,12 @@ def picked(data: Any, path: str) -> str:
         found = jsonpath.findall(bare if bare.startswith("$") else f"${bare}", data)
     except jsonpath.JSONPathError as error:
         raise InvalidInput(f"-o jsonpath={path}: {error}", hint="For instance: -o jsonpath={.status.phase}") from error
-    return " ".join(each if isinstance(each, str) else json.dumps(each) for each in found) + "\n"
+    return " ".join(_shown(each) for each in found) + "\n"
+
+
+def _shown(value: Any) -> str:
+    """Text line by line, without anything that steers a terminal; other values as JSON."""
+    return "\n".join(plain(line) for line in value.split("\n")) if isinstance(value, str) else json.dumps(value)
 
 
 def release_data(view: ReleaseView) -> dict[str, Any]:
