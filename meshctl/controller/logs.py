@@ -8,7 +8,32 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from meshctl.core.model import Event, Run
+
 BOUND = ("release", "run", "stage")
+"""On every line about a release; run and stage are null while there is none."""
+
+DECIDED = ("phase", "reason", "weight", "verdict", "actor")
+"""On the line of a decision, beside those."""
+
+
+def bound(name: str, run: Run | None) -> dict[str, object]:
+    """The fields of a line about a release as it stands."""
+    return {"release": name, "run": run.name if run else None, "stage": run.stage if run and run.entries else None}
+
+
+def decided(name: str, event: Event) -> dict[str, object]:
+    """The fields of the line of a decision."""
+    return {
+        "release": name,
+        "run": event.run,
+        "stage": event.stage,
+        "phase": event.phase_to.value,
+        "reason": event.reason.value if event.reason else None,
+        "weight": event.weight_to,
+        "verdict": event.verdict.value,
+        "actor": event.actor.claimed or event.actor.type,
+    }
 
 
 class JsonFormatter(logging.Formatter):
@@ -20,7 +45,9 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        line |= {name: value for name in BOUND if (value := getattr(record, name, None)) is not None}
+        if hasattr(record, "release"):
+            line |= {name: getattr(record, name, None) for name in BOUND}
+        line |= {name: value for name in DECIDED if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line)

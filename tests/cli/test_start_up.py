@@ -10,7 +10,7 @@ import pytest
 
 from meshctl.cli.root import COMMANDS, group
 
-HEAVY = ("numpy", "scipy", "kubernetes", "aiohttp")
+HEAVY = ("numpy", "scipy", "kubernetes", "aiohttp", "prometheus_client")
 
 
 def run(*arguments):
