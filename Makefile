@@ -26,6 +26,9 @@ test: $(READY) ## Every test, the real Envoy included
 test-durability: $(READY) ## kill -9 of the controller at every single effect of a release and of an abort (about 20 minutes)
 	$(BIN)/python -m pytest -m long
 
+sim: $(READY) ## Random worlds against the safety rules: SEEDS=1000000 for a night, SEED=1234 plays one and shrinks it
+	$(BIN)/python -m tests.sim $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),5000)) $(if $(REAL),--real-judge)
+
 check: $(READY) ## Style, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from typing import TypeVar
 from meshctl.core.decide import decide, weights_of
 from meshctl.core.errors import Conflict, JudgeError, MeshctlError, Refused, TemplateError
 from meshctl.core.model import (
+    FULL,
     Block,
     Decision,
     Event,
@@ -42,6 +43,7 @@ from meshctl.core.ports import (
     Stored,
     Workloads,
 )
+from meshctl.core.progress import tenths_below
 
 T = TypeVar("T")
 
@@ -152,12 +154,15 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
     if reading.problem:
         problems.append(reading.problem)
         seen = replace(seen, metrics_problem=reading.problem)
-    blocks = (reading.block,) if reading.block is not None and _counts(run, live) else ()
+    counts = _counts(run, seen)
+    blocks = (reading.block,) if reading.block is not None and counts else ()
+    # What could not be cut off now must not be part of a later block: counting starts anew.
+    cursor = reading.cursor if counts or not reading.problem else ""
     try:
-        return _judge(ports.judge, run, seen, blocks, stored.judge_state, reading.cursor)
+        return _judge(ports.judge, run, seen, blocks, stored.judge_state, cursor)
     except JudgeError as error:
         problems.append(str(error))
-        return _Observation(replace(seen, metrics_problem=str(error)), (), None, stored.judge_state, reading.cursor)
+        return _Observation(replace(seen, metrics_problem=str(error)), (), None, stored.judge_state, cursor)
 
 
 def _judge(
@@ -173,13 +178,17 @@ def _judge(
     return _Observation(seen, blocks, judgement, judge_state, cursor)
 
 
-def _counts(run: Run, live: LiveRouting | None) -> bool:
-    """Whether what the metrics say belongs to the run's present stage: only while its weight is in effect."""
+def _counts(run: Run, seen: Seen) -> bool:
+    """Whether what the metrics say belongs to the run's present stage: only while its weight is in effect, as far
+    as the mesh can be asked."""
     if not run.entries:
         return True
     if run.weight != run.confirmed:
         return False
-    return live is None or (live.in_effect and live.weights.get(run.candidate, 0.0) == run.weight)
+    if seen.mesh_problem:
+        return True
+    live = seen.live
+    return live is not None and live.in_effect and live.weights.get(run.candidate, 0.0) == run.weight
 
 
 def _versions(release: Release, state: ReleaseState) -> Sequence[str]:
@@ -207,28 +216,45 @@ def _lower(
     Returns the revision that was written, if any.  Only routes that name the run which was loaded are touched: a
     controller that slept must store, and so find out, before it writes over a newer run.
     """
-    routing, live = decision.routing, seen.live
-    if routing is None or before is None:
+    live = seen.live
+    if decision.routing is None or before is None:
         return None
     if live is None:
-        _lower_blindly(ports, release, routing, seen)
+        _lower_blindly(ports, release, decision.routing, seen)
         return None
-    if live.run != before.name or not _above(live, routing):
+    routing = _without_raise(decision.routing, before, live)
+    if routing is None or live.run != before.name or not _above(live, routing):
         return None
-    return _attempt(lambda: _way_down(ports, release, decision, live, before, problems), problems)
+    return _attempt(lambda: _way_down(ports, release, decision.state, routing, live, before, problems), problems)
+
+
+def _without_raise(routing: Routing, before: Run, live: LiveRouting) -> Routing | None:
+    """The decided routes without what is a raise of the run's candidate in them: that waits for the store."""
+    share = live.weights.get(before.candidate, 0.0)
+    if routing.baseline == before.candidate:
+        return routing if share == FULL else None
+    if routing.candidate is None or share >= routing.candidate_weight:
+        return routing
+    return replace(routing, candidate_weight=tenths_below(share))
 
 
 def _way_down(
-    ports: Ports, release: Release, decision: Decision, live: LiveRouting, before: Run, problems: list[str]
+    ports: Ports,
+    release: Release,
+    state: ReleaseState,
+    routing: Routing,
+    live: LiveRouting,
+    before: Run,
+    problems: list[str],
 ) -> str | None:
     """By what lies ready if it goes to nothing for good, else by the template; each stands in for the other."""
-    if decision.routing is not None and decision.routing.aborted and not live.aborted:
+    if routing.aborted and not live.aborted:
         try:
             return ports.mesh.lower(release, before.name)
         except Refused as error:
             problems.append(str(error))
     try:
-        return _write(ports, release, decision, live)
+        return _write(ports, release, state, routing, live)
     except TemplateError as error:
         problems.append(str(error))
         # For a promoted version `lower` would be its rollback, which nobody decided.
@@ -288,7 +314,7 @@ def _apply(ports: Ports, release: Release, decision: Decision, seen: Seen, probl
     if live is None and not _can_serve(seen, routing.baseline):
         return False
     try:
-        revision = _attempt(lambda: _write(ports, release, decision, live), problems)
+        revision = _attempt(lambda: _write(ports, release, decision.state, routing, live), problems)
     except Conflict:
         return True
     return revision is not None and _confirm(ports, release, revision, problems)
@@ -308,13 +334,11 @@ def _as_decided(live: LiveRouting, routing: Routing) -> bool:
     return live.weights == weights_of(routing) and live.run == routing.run and live.aborted == routing.aborted
 
 
-def _write(ports: Ports, release: Release, decision: Decision, live: LiveRouting | None) -> str:
+def _write(ports: Ports, release: Release, state: ReleaseState, routing: Routing, live: LiveRouting | None) -> str:
     """Render and apply with the way back laid ready.  Raises `Conflict` when the routes are not those any more
     that the decision was made on."""
-    routing = decision.routing
-    assert routing is not None
     objects = ports.renderer.render(release, routing)
-    back = _way_back(decision.state, routing)
+    back = _way_back(state, routing)
     fallback = ports.renderer.render(release, back) if back is not None else ()
     now = ports.mesh.read(release)
     if (now and now.revision) != (live and live.revision):

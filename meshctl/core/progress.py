@@ -90,9 +90,9 @@ def missing_for_a_raise(run: Run, seen: Seen) -> str:
 def _note_drift(turn: Turn, run: Run, seen: Seen) -> None:
     """More weight than was decided is written down here; the caller takes it away at once (rule 9)."""
     decided = {run.candidate: run.weight}
-    expected = {run.candidate: max(run.weight, run.confirmed), run.baseline: FULL, turn.state.baseline: FULL}
+    serving, known = (run.baseline, turn.state.baseline), (run.candidate, run.confirmed)
     for version, weight in seen.live.weights.items() if seen.live is not None else ():
-        if weight > expected.get(version, 0.0):
+        if version not in serving and weight > decided.get(version, 0.0) and (version, weight) != known:
             turn.note(f"found {version} at {weight:g} % where {decided.get(version, 0.0):g} % was decided: lowered")
 
 
@@ -161,7 +161,7 @@ def _works_by(seen: Seen, run: Run) -> bool:
 
 def _lowered_by_other(turn: Turn, live: float) -> None:
     """Somebody took weight away: never raised by repair, a person must say so."""
-    run, weight = turn.active, _tenths_below(live)
+    run, weight = turn.active, tenths_below(live)
     message = f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %"
     turn.move(
         Move.HOLD,
@@ -175,7 +175,7 @@ def _lowered_by_other(turn: Turn, live: float) -> None:
     turn.wait_for("a person: resume, promote --reason or abort")
 
 
-def _tenths_below(weight: float) -> float:
+def tenths_below(weight: float) -> float:
     """The greatest weight that can be rendered and is not above this one, which a stranger wrote."""
     rounded = round(weight, 1)
     return rounded if rounded <= weight else round(rounded - 0.1, 1)
@@ -372,6 +372,6 @@ def _watch_the_end(turn: Turn, seen: Seen) -> None:
     if live == run.weight and _works_by(seen, run):
         turn.change(confirmed=live)
     elif live < run.weight == run.confirmed:
-        weight = _tenths_below(live)
+        weight = tenths_below(live)
         turn.change(weight=weight, confirmed=weight, waits_for="a person: resume or rollback")
         turn.note(f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %; not raised again", before=run)

@@ -1,0 +1,119 @@
+"""A story is what happens in one world: settings and a list of steps.  A seed makes one, always the same.
+
+Steps are plain tuples, so that a story can be printed, cut down and played again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+VERSIONS = ("v0", "v1", "v2", "v3")
+ACTORS = ("one", "two", "cron")
+FAULTS = ("disk", "unreadable", "away", "stuck", "metrics", "lie", "judge", "template", "tamper")
+
+Step = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What does not change within a world."""
+
+    stages: tuple[tuple[float, str], ...] = ((10.0, "auto"), (50.0, "auto"), (100.0, "auto"))
+    on_inconclusive: str = "rollback"
+    on_outage: str = "hold"
+    start_s: float = 0.0
+    last_word: str = "pass"
+    real_templates: bool = False
+    real_judge: bool = False
+    bad_share: float = 0.0
+    """Real judge only: how many requests the candidates fail."""
+
+
+@dataclass(frozen=True)
+class Story:
+    seed: int
+    settings: Settings
+    steps: tuple[Step, ...]
+
+
+STAGES = (
+    ((10.0, "auto"), (50.0, "auto"), (100.0, "auto")),
+    ((1.0, "auto"), (100.0, "auto")),
+    ((10.0, "auto"), (50.0, "manual"), (100.0, "auto")),
+    ((50.0, "auto"), (80.0, "auto"), (100.0, "auto")),
+    ((0.1, "manual"), (20.0, "auto")),
+)
+WORDS = ("pass",) * 6 + ("undecided", "undecided", "fail", "guard", "NoTraffic", "ShareMismatch", "step-down")
+VERBS = ("abort", "abort", "promote", "promote", "pause", "resume", "resume", "retry", "rollback", "set-weight")
+MOODS: dict[str, dict[str, int]] = {
+    "calm": {"say": 3, "ask": 2, "wish": 1},
+    "crashes": {"crash": 10, "say": 2, "ask": 3, "fault": 1, "wish": 1, "time": 1},
+    "crowd": {"part": 12, "tick": 4, "say": 2, "ask": 4, "stale": 2, "wish": 1, "crash": 2},
+    "broken": {"fault": 10, "say": 2, "ask": 3, "pods": 3, "wish": 1, "skew": 1},
+    "hands": {"meddle": 8, "pods": 3, "ask": 4, "say": 2, "delete": 1, "crash": 2, "wish": 1},
+    "clocks": {"skew": 6, "time": 4, "say": 2, "ask": 2, "fault": 2, "tick": 2},
+    "everything": {
+        "part": 4, "crash": 4, "fault": 4, "say": 3, "ask": 4, "meddle": 2, "pods": 2, "skew": 1,
+        "stale": 1, "wish": 2, "again": 2, "direct": 2, "delete": 1, "tick": 3, "time": 1,
+    },
+}  # fmt: skip
+
+
+def story_of(seed: int, *, real_judge: bool = False) -> Story:
+    """The story that a seed tells."""
+    chance = random.Random(seed)
+    settings = Settings(
+        stages=chance.choice(STAGES),
+        on_inconclusive=chance.choice(("rollback", "hold")),
+        on_outage=chance.choice(("hold", "hold", "rollback")),
+        start_s=chance.choice((0.0, 0.0, 3.0)),
+        last_word=chance.choice(("pass", "pass", "undecided", "fail", "pass")),
+        real_templates=chance.random() < 0.03,
+        real_judge=real_judge,
+        bad_share=chance.choice((0.0, 0.0, 0.05, 0.3)) if real_judge else 0.0,
+    )
+    mood = MOODS[chance.choice(list(MOODS))]
+    steps: list[Step] = [("wish", "v1")]
+    for _ in range(chance.randint(8, 22)):
+        if chance.random() < 0.6:
+            kind = chance.choices(list(mood), list(mood.values()))[0]
+            steps.append(_MAKERS[kind](chance))
+        steps.append(("time", chance.choice((1.0, 1.0, 1.0, 2.0, 4.0))))
+        steps.append(("tick", "one", chance.random() < 0.03))
+    return Story(seed, settings, tuple(steps))
+
+
+def _ask(chance: random.Random) -> Step:
+    verb = chance.choice(VERBS)
+    reason = "because" if chance.random() < 0.8 else ""
+    weight = chance.choice((0.0, 5.0, 30.0, 60.0, 99.9, 12.34)) if verb == "set-weight" else None
+    return ("ask", verb, reason, weight, verb == "promote" and chance.random() < 0.3)
+
+
+_MAKERS: dict[str, Callable[[random.Random], Step]] = {
+    "say": lambda chance: ("say", chance.choice(WORDS)),
+    "ask": _ask,
+    "again": lambda chance: ("again", chance.randrange(3)),
+    "direct": lambda chance: ("direct", chance.choice(("abort", "abort", "pause", "resume", "promote"))),
+    "wish": lambda chance: ("wish", chance.choice(VERSIONS)),
+    "crash": lambda chance: ("crash", chance.choice(("one", "one", *ACTORS)), chance.randrange(1, 22)),
+    "part": lambda chance: ("part", chance.choice(ACTORS), chance.randrange(1, 16)),
+    "tick": lambda chance: ("tick", chance.choice(ACTORS), chance.random() < 0.2),
+    "fault": lambda chance: ("fault", chance.choice(FAULTS), chance.random() < 0.6),
+    "pods": lambda chance: ("pods", chance.choice(VERSIONS[:3]), chance.choice((0, 0, 1, 2, 2, None))),
+    "meddle": lambda chance: ("meddle", chance.choice(("candidate", "candidate", "v3")), _share(chance)),
+    "delete": lambda chance: ("delete",),
+    "skew": lambda chance: (
+        "skew",
+        chance.choice(("all", *ACTORS)),
+        chance.choice((-60.0, -5.0, 0.0, 5.0, 20.0, 90.0)),
+    ),
+    "stale": lambda chance: ("stale", chance.choice(ACTORS), chance.choice(("store", "mesh"))),
+    "time": lambda chance: ("time", chance.choice((10.0, 20.0, 35.0, 70.0))),
+}
+
+
+def _share(chance: random.Random) -> float:
+    return chance.choice((0.0, 0.1, 5.0, 33.333, 60.0, 100.0))
