@@ -22,7 +22,7 @@ from meshctl.core.advice.finding import Look
 from meshctl.core.catalog import Archive, Wishes
 from meshctl.core.errors import InvalidInput, MeshctlError, UnknownTarget, Unreachable
 from meshctl.core.model import Acknowledgement, Block, Release, Request, Routing, Verb, Workload
-from meshctl.core.ports import Store, Workloads
+from meshctl.core.ports import NoHooks, NoNotices, Store, Workloads
 
 STATE_FILE = "state.db"
 WAKE_TIMEOUT_S = 10.0
@@ -124,7 +124,8 @@ class EmbeddedPlace:
     def serve_directly(self, name: str, request: Request) -> Acknowledgement:
         """Tick once in this process, beside a controller that does not answer: replicas are left to the next one."""
         ports = Embedded(self.base).ports
-        return serve_directly(replace(ports, workloads=_HandsOff(ports.workloads)), name, request)
+        ports = replace(ports, workloads=_HandsOff(ports.workloads), hooks=NoHooks(), notices=NoNotices())
+        return serve_directly(ports, name, request)
 
     def lower_without_store(self, name: str) -> str | None:
         """Take the present candidate of a release to nothing by what lies ready beside its routes; the run's name."""
@@ -212,8 +213,11 @@ class _HandsOff:
 class Embedded:
     """An embedded folder from inside: real Envoy, real processes, the store, joined to ports."""
 
-    def __init__(self, base: Path, *, envoy: Path | None = None, template_dir: Path | None = None) -> None:
+    def __init__(
+        self, base: Path, *, envoy: Path | None = None, template_dir: Path | None = None, webhook: Any = None
+    ) -> None:
         from meshctl.adapters.envoy.server import EnvoyServer
+        from meshctl.adapters.outward import Outward
         from meshctl.adapters.processes import LocalWorkloads
 
         outside = EmbeddedPlace(base)
@@ -223,6 +227,7 @@ class Embedded:
         self._server = EnvoyServer(base, self._wished, binary=envoy)
         self._workloads = LocalWorkloads(base, self._wished, self._server.pools)
         self._template_dir = template_dir
+        self._outward = Outward(base, SystemClock(), **(webhook or {}))
         self.monotonic = time.monotonic
 
     @cached_property
@@ -241,6 +246,8 @@ class Embedded:
             judge=AnalysisJudge(),
             renderer=TemplateRenderer(self._template_dir),
             clock=clock,
+            hooks=self._outward.hooks,
+            notices=self._outward.notices,
         )
 
     def check(self) -> None:
@@ -289,6 +296,7 @@ class Embedded:
 
     def stop(self) -> None:
         """End replicas and Envoy; Envoy last, so that the last requests get their answers."""
+        self._outward.stop()
         self._workloads.stop_all()
         self._server.stop()
 

@@ -183,6 +183,8 @@ def decode_document(file: str, document: Document) -> Release | Workload:
     except WireError as error:
         place = document.place(error.path)
         problem, hint = error.problem, error.hint
+        if secret := _secret(error.path):
+            raise InvalidInput(f"{file}:{place.line}:{place.column}: {format_path(error.path)}: {secret}") from None
         exact = error.path in document.places
         if error.unknown:
             place = Place(place.key_line, place.key_column, place.key_line, place.key_column)
@@ -218,6 +220,13 @@ def _kind(file: str, document: Document) -> type[Release] | type[Workload]:
         found = "is missing" if version is None else f"found {version!r}"
         raise wrong("apiVersion", f"{found}; write {API_VERSION}")
     return KINDS[kind]
+
+
+def _secret(path: Path_) -> str:
+    """What to say of a wrong header of a hook without repeating it: it may be a secret."""
+    if path[:2] != ("spec", "hooks") or "headers" not in path:
+        return ""
+    return "a header's value is never written here; name where it is found: {env: NAME} or {file: PATH}"
 
 
 def _by_name(path: Path_, data: Any) -> str | None:

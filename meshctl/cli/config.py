@@ -96,6 +96,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("envoy", "The Envoy binary that local up runs.", path=True, used_by=(_UP,)),
     Setting("log_format", "How the controller logs.", default="text", allowed=("text", "json"), used_by=(_UP,)),
     Setting("metrics", "[HOST:]PORT where local up serves /metrics, /healthz and /readyz.", used_by=(_UP,)),
+    Setting(
+        "webhook_url",
+        "Where local up posts every decided event; hidden, it may hold a secret.",
+        secret=True,
+        used_by=(_UP,),
+    ),
+    Setting("webhook_secret_file", "The file with the secret that signs these events.", path=True, used_by=(_UP,)),
+    Setting("webhook_secret_env", "The environment variable with that secret, instead of a file.", used_by=(_UP,)),
     Setting("rps", "Requests a second of the service, for the forecast of lint.", kind=float, used_by=(("lint",),)),
     Setting("error_rate", "Share of requests that fails anyway, for that forecast.", kind=float, used_by=(("lint",),)),
 )

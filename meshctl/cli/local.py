@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,9 @@ def _target(folder: str | None) -> Target:
     metavar="[HOST:]PORT",
     help="Serve /metrics, /healthz and /readyz there; 127.0.0.1 without HOST, 0 is a free port, which is told.",
 )
+@click.option("--webhook-url", metavar="URL", help="Post every decided event there, signed.")
+@click.option("--webhook-secret-file", metavar="FILE", help="Where the secret for the signature is found.")
+@click.option("--webhook-secret-env", metavar="NAME", help="The same, for a secret in an environment variable.")
 @click.option("--detach", is_flag=True, help="Run in the background; return once it is up.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @folder_option
@@ -66,6 +70,9 @@ def up_command(
     envoy: Path | None,
     template_dir: Path | None,
     metrics: str | None,
+    webhook_url: str | None,
+    webhook_secret_file: str | None,
+    webhook_secret_env: str | None,
     detach: bool,
     log_format: str,
     folder: str | None,
@@ -90,9 +97,10 @@ def up_command(
     if path is not None:
         for applied in apply(store, load_wishes(path, store.workloads()), target.embedded.now()):
             click.echo(f"{applied.kind.lower()}/{applied.name} {applied.action}", err=True)
-    mesh = Embedded(target.base, envoy=envoy, template_dir=template_dir)
+    webhook = {"url": webhook_url, "secret_file": webhook_secret_file, "secret_env": webhook_secret_env}
+    mesh = Embedded(target.base, envoy=envoy, template_dir=template_dir, webhook=webhook)
     if detach:
-        return _detach(target, envoy, template_dir, metrics, log_format)
+        return _detach(target, envoy, template_dir, metrics, webhook, log_format)
     from meshctl.controller.local import LocalController
     from meshctl.controller.logs import configure
 
@@ -132,17 +140,26 @@ def _metrics_url(base: Path) -> str | None:
         return None
 
 
-def _detach(target: Target, envoy: Path | None, template_dir: Path | None, metrics: str | None, log_format: str) -> int:
+def _detach(
+    target: Target,
+    envoy: Path | None,
+    template_dir: Path | None,
+    metrics: str | None,
+    webhook: Mapping[str, str | None],
+    log_format: str,
+) -> int:
     target.embedded.place.make()
     log = target.base / "controller.log"
     argv = [sys.executable, "-m", "meshctl", "local", "up", f"--local={target.base}", "--log-format", log_format]
     argv += [] if envoy is None else ["--envoy", str(envoy)]
     argv += [] if template_dir is None else ["--template-dir", str(template_dir)]
     argv += [] if metrics is None else ["--metrics", metrics]
+    # By the environment: everybody on the machine can read a command line, and a URL may hold a secret.
+    env = os.environ | {f"MESHCTL_WEBHOOK_{name.upper()}": value for name, value in webhook.items() if value}
     with log.open("ab") as stream:
         before = stream.tell()
         child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from meshctl.core.errors import InvalidInput
 from meshctl.core.guard import thousandths
+from meshctl.core.hookrules import hook_problems
 from meshctl.core.model import (
     FULL,
     AnalysisSpec,
@@ -104,6 +105,9 @@ def _release_spec(release: Release, embedded: bool) -> Iterator[Problem]:
     yield from _under(("analysis",), _analysis(spec.analysis))
     yield from _duration(("keepWarm",), spec.keep_warm, zero=True)
     yield from _duration(("readyTimeout",), spec.ready_timeout)
+    stages = spec.strategy.canary.stages if spec.strategy.canary is not None else ()
+    for path, message in hook_problems(spec.hooks, stages):
+        yield Problem(("hooks", *path), message)
 
 
 def _mesh(mesh: MeshSpec, embedded: bool) -> Iterator[Problem]:
