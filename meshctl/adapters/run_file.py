@@ -22,6 +22,7 @@ from meshctl.core.catalog import Dossier
 from meshctl.core.errors import InvalidInput
 from meshctl.core.model import API_VERSION, Block, Run
 from meshctl.core.packing import canonical, digest, pack, unpack
+from meshctl.core.plaintext import plain_json
 from meshctl.core.record import Head, Record
 
 KIND = "ReleaseRun"
@@ -60,7 +61,7 @@ def export_text(dossier: Dossier) -> str:
         "blocks": {"count": len(lines), "gzip": base64.b64encode(packed).decode()},
     }
     data["digest"] = digest(canonical(data))
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return plain_json(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def write_export(path: Path, dossier: Dossier) -> int:

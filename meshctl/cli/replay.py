@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshctl.cli.target import Target, local_option, resolve
+from meshctl.cli.target import local_option
 from meshctl.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def replay_command(run: str | None, path: Path | None, output: str, local: str |
 
 def _dossier(run: str | None, path: Path | None, local: str | None) -> tuple[Dossier, bool]:
     from meshctl.app.history import dossier_of
+    from meshctl.cli.target import Target, resolve
     from meshctl.wiring_records import load_export
 
     if path is None:

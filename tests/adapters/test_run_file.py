@@ -154,7 +154,7 @@ def test_a_number_that_verdicts_stand_on_is_noticed_even_when_the_file_is_sealed
     ],
 )
 def test_what_is_no_export_is_refused_in_one_message(tmp_path, content, word):
-    with pytest.raises(InvalidInput, match="run.json") as refused:
+    with pytest.raises(InvalidInput, match=r"run\.json") as refused:
         load_export(written(tmp_path, content))
     assert word in str(refused.value) or "recursion" in str(refused.value)
 
