@@ -17,6 +17,8 @@ DOCUMENTS = sorted(
     path for path in ROOT.rglob("*.md") if not {".venv", ".meshctl", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
 REFERENCE = ROOT / "docs" / "cli.md"
+USUAL = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
+"""Every context has them: a command keeps the help option that it was asked for first."""
 
 
 def _name(path):
@@ -48,7 +50,7 @@ def _split(words):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
 def test_every_command_in_a_document_can_be_typed_as_it_stands(path):
     for words in _commands(path.read_text(encoding="utf-8")):
-        command, context = group, None
+        command, context = group, click.Context(group, info_name="meshctl", **USUAL)
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
             context = click.Context(command, parent=context, info_name=words[0])
             command = command.get_command(context, words[0])
@@ -76,8 +78,7 @@ def reference():
         "# Command line",
         "Generated from the help texts; `MESHCTL_REWRITE=1 pytest tests/test_docs.py` renews it.",
     ]
-    usual = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
-    root = click.Context(group, info_name="meshctl", **usual)
+    root = click.Context(group, info_name="meshctl", **USUAL)
     parts += ["## meshctl", _fenced(root)]
     for name in COMMANDS:
         command = group.get_command(root, name)

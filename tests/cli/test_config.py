@@ -142,7 +142,7 @@ def test_every_setting_gives_its_default_to_an_option_that_exists():
         for words in setting.used_by:
             command, context = group, None
             for word in words:
-                context = click.Context(command, parent=context)
+                context = click.Context(command, parent=context, help_option_names=["-h", "--help"])
                 command = command.get_command(context, word)
             assert setting.key in {parameter.name for parameter in command.params}, words
 
