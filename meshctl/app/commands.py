@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshctl.app.tick import Ports, tick
 from meshctl.core.catalog import Wishes
@@ -91,11 +91,9 @@ def _present(wishes: Wishes, wish: Release | Workload) -> Release | Workload | N
         return None
 
 
-def new_request(
-    verb: Verb, now: datetime, *, actor: str, reason: str = "", weight: float | None = None, full: bool = False
-) -> Request:
-    """A request with an id of its own."""
-    return Request(secrets.token_hex(8), verb, now, actor, reason, weight, full)
+def new_request(verb: Verb, now: datetime, *, actor: str, **fields: Any) -> Request:
+    """A request with an id of its own; ``fields`` as `Request` has them."""
+    return Request(secrets.token_hex(8), verb, now, actor, **fields)
 
 
 def acknowledgement(state: ReleaseState, request_id: str) -> Acknowledgement | None:

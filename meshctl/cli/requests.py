@@ -101,19 +101,32 @@ def retry_command(target: Target, name: str, reason: str) -> int:
 
 @click.command("rollback")
 @release_argument
+@click.option("--to", "version", metavar="VERSION", help="The version to go back to; else the one before.")
 @reason_option
 @pass_target
-def rollback_command(target: Target, name: str, reason: str) -> int:
+def rollback_command(target: Target, name: str, version: str | None, reason: str) -> int:
     """Give all traffic of release NAME back to the version before, in one write, while that is kept warm.
 
     The wish stays as it is; the version that gives way is not tried again until you say retry or release another
     one.
 
+    With --to it may be any version that a kept run promoted.  One that is not warm any more has no replicas and
+    nothing is known of how it does today: it becomes the wish, and a run of its own leads there through the stages;
+    this needs --reason.  Change the version in your files too.  In a hurry: meshctl promote NAME --full.
+
     \b
-    Example:
+    Examples:
       meshctl rollback shop --local --reason "orders are lost since noon"
+      meshctl rollback shop --to 1.4.0 --local --reason "the last one without the new cache"
     """
-    return ask(target, name, Verb.ROLLBACK, reason=reason)
+    if version is None:
+        return ask(target, name, Verb.ROLLBACK, reason=reason)
+    from meshctl.app.returning import prepare_return
+    from meshctl.cli.output import say
+
+    if not prepare_return(target.store, name, version, reason):
+        say(f"{version} is not kept warm: it is the wish now; change it in your files too, or apply undoes this")
+    return ask(target, name, Verb.ROLLBACK, reason=reason, version=version)
 
 
 @click.command("set-weight")
