@@ -251,18 +251,18 @@ class Embedded:
         )
 
     def check(self) -> None:
-        """Read all of the state, try the templates on every release.  Raises `StoreError` and `TemplateError`."""
+        """Read the state, try the templates on a release of each shape.  Raises `StoreError` and `TemplateError`."""
         self.store.verify()
+        tried = set()
         for name in self.store.names():
             release = self.store.release(name)
+            shape = repr((replace(release.spec.mesh, hosts=()), release.spec.strategy))
+            if shape in tried:
+                continue
+            tried.add(shape)
             wished, run = release.spec.version, f"{name}-0"
-            others = [
-                version
-                for workload in self._wished
-                if workload.metadata.name == release.spec.service
-                for version in workload.spec.versions
-                if version != wished
-            ]
+            known = (each.spec.versions for each in self._wished if each.metadata.name == release.spec.service)
+            others = [version for versions in known for version in versions if version != wished]
             self.ports.renderer.render(release, Routing(wished, None, 0.0, run))
             for other in others[:1]:
                 self.ports.renderer.render(release, Routing(other, wished, 1.0, run))

@@ -18,6 +18,9 @@ from meshctl.adapters.migrations import APPLICATION_ID, MIGRATIONS
 from meshctl.core.errors import StoreError
 
 BUSY_TIMEOUT_S = 5.0
+VERIFIED_BYTES = 64 * 2**20
+"""A larger file is not read as a whole before it is used: that would take longer than a restart may."""
+
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables are known from here on."""
 
@@ -66,7 +69,10 @@ class SqliteFile:
                 self._connection.execute("UPDATE revision SET number = number + 1")
 
     def verify(self) -> None:
-        """Read all of it once.  Raises `StoreError` when a part is damaged that nobody may have asked for yet."""
+        """Read all of it once, unless it is large.  Raises `StoreError` when a part is damaged that nobody may have
+        asked for yet."""
+        if self.path.stat().st_size > VERIFIED_BYTES:
+            return
         with self.reading() as db:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":

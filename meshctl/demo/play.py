@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from meshctl.core.errors import Unreachable, WorkloadError
-from meshctl.core.model import Phase, Run
+from meshctl.core.model import Phase, Reason, Run
 from meshctl.core.ports import Clock
 from meshctl.core.progress import SELF_ENDING_HOLDS
 from meshctl.demo import scenarios, tally
@@ -23,6 +23,8 @@ from meshctl.demo.view import Entries, Frame, RunView, Show, Step, Target
 LOOK_S = 0.2
 START_S = 60.0
 LOAD_END_S = 15.0
+NEXT_S = 5.0
+"""So long after a run that made way for another one does that one take to begin, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +133,21 @@ class Play:
             self._look()
 
     def _end_of_run(self, *, once: bool) -> Run:
-        """Follow the candidate's run until it ends, or with ``--once`` until only a person can help it."""
-        deadline = time.monotonic() + START_S
+        """Follow the candidate's run until it ends, or with ``--once`` until only a person can help it.
+
+        Where somebody wishes yet another version meanwhile, its run is followed.
+        """
+        deadline, begun, ended_at = time.monotonic() + START_S, False, 0.0
         while True:
             self._stage.signals.wait(LOOK_S)
             self._look()
             run = self._view.run if self._view else None
-            if run is not None and run.candidate == self._version:
+            begun = begun or (run is not None and run.candidate == self._version)
+            if run is not None and begun:
                 stuck = run.phase is Phase.HELD and run.reason not in SELF_ENDING_HOLDS
-                if run.phase.ended or (stuck and once):
+                ended_at = (ended_at or time.monotonic()) if run.phase.ended else 0.0
+                makes_way = run.reason is Reason.SUPERSEDED and time.monotonic() < ended_at + NEXT_S
+                if (run.phase.ended and not makes_way) or (stuck and once):
                     return run
             elif time.monotonic() > deadline:
                 raise Unreachable(

@@ -34,7 +34,7 @@ ABORTS = (4, 10, 11)
 @pytest.fixture
 def mesh(tmp_path):
     found = MortalMesh(tmp_path, SHORT)
-    found.begin()
+    found.begin(rps=50)
     yield found
     assert found.end() == []
 
@@ -88,6 +88,7 @@ def test_a_death_at_any_effect_of_a_whole_release(mesh):
             undertaker = Undertaker(mesh, [effect])
             promote_through(mesh, NEW if effect % 2 else OLD, undertaker)
             whole = not undertaker.died
+            assert mesh.users.counts.failed == 0, (effect, mesh.users.counts.causes)
             mesh.kill_controller()
     assert effect > 35
 

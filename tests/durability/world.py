@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -123,7 +124,7 @@ class Undertaker:
         controller = self._mesh.controller()
         if controller.poll() is None:
             return
-        assert self._at, self._mesh.log[-3000:]
+        assert controller.returncode == -signal.SIGKILL, self._mesh.log[-3000:]
         self.died.append(self._at)
         serving = self._mesh.serving()
         assert set(serving) >= {"envoy"}, "traffic flows on without a controller"
