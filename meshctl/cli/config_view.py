@@ -33,7 +33,9 @@ def config_command() -> None:
 
 @config_command.command("view")
 @click.option("--show-origin", is_flag=True, help="Say for each value where it was found: flag, variable, file:line.")
-@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
 @local_option
 @click.pass_context
 def view_command(context: click.Context, show_origin: bool, output: str, local: str | None) -> int:

@@ -30,12 +30,26 @@ BOTH = ("good", "errors")
 @click.option("--rps", type=float, default=600.0, show_default=True, help="Requests a second on the whole service.")
 @click.option("--seed", type=int, help="Of load and service; random when none is given, and printed.")
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", help="json: results only on stdout.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(".meshctl/demo"), show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path(".meshctl/demo"),
+    show_default=True,
+    help="Where state, logs and records go; they stay.",
+)
 def demo_command(scenario: str | None, once: bool, rps: float, seed: int | None, output: str, folder: Path) -> int:
     """Show releases end to end: real Envoy, real replicas, real requests, the product's own judge.
 
-    Without --scenario a good release goes to 100 %, then a bad one is stopped; about three minutes.  The records
-    stay in the folder: meshctl describe shop --local=.meshctl/demo
+    Without --scenario a good release goes to 100 %, then a bad one is stopped; about three minutes.  Nothing but
+    the Python package is needed; every port is a free one on 127.0.0.1, and every process ends with the command.
+    The records stay in the folder: meshctl describe shop --local=.meshctl/demo
+
+    \b
+    Scenarios: good    2.1.0 does as well as 2.0.0
+               errors  it fails 5 % of its requests
+               spike   it fails 30 %
+               slow    it takes twice as long
+               late    it fails 5 %, from the 50 % stage on
 
     \b
     Exit code: with --once 0 promoted, 10 rolled back, 11 held; else 0 when everything ended as it should, or 1.

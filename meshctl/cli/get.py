@@ -29,7 +29,8 @@ def get_command(target: Target, name: str | None, watch: bool, output: str) -> i
     Examples:
       meshctl get --local
       meshctl get shop --local -w
-      meshctl get shop --local -o json
+      meshctl get shop --local -o wide
+      meshctl get shop --local -o jsonpath={.status.phase}
     """
     from meshctl.app.queries import release_view, release_views
     from meshctl.cli.output import print_releases, say, warn_without_controller

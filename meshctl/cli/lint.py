@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     help="Share of requests that fails anyway, for the forecast; 0.001 when none is given.",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 when there are warnings.")
-@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
 @local_option
 def lint_command(
     path: Path,

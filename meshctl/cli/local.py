@@ -29,9 +29,13 @@ METRICS_FILE = "metrics.url"
 def local_command() -> None:
     """Run an embedded mesh on this machine: real Envoy, your commands as replicas, the same controller.
 
+    The folder .meshctl, or the one that --local=DIR, MESHCTL_LOCAL or meshctl.toml names, holds everything of it.
+
     \b
-    Example:
-      meshctl local up -f examples/local-shop
+    Examples:
+      meshctl local up -f examples/local-shop --detach
+      meshctl local status
+      meshctl local down
     """
 
 
@@ -52,8 +56,16 @@ def _target(folder: str | None) -> Target:
 @click.option(
     "-f", "--filename", "path", type=click.Path(path_type=Path, readable=False), help="Apply these files first."
 )
-@click.option("--envoy", type=click.Path(path_type=Path, readable=False), help="The Envoy binary to run.")
-@click.option("--template-dir", type=click.Path(path_type=Path, readable=False), help="Your own templates.")
+@click.option(
+    "--envoy",
+    type=click.Path(path_type=Path, readable=False),
+    help="The Envoy binary to run, instead of the packaged one.",
+)
+@click.option(
+    "--template-dir",
+    type=click.Path(path_type=Path, readable=False),
+    help="Your own templates, instead of the built-in ones.",
+)
 @click.option(
     "--metrics",
     metavar="[HOST:]PORT",
@@ -63,7 +75,13 @@ def _target(folder: str | None) -> Target:
 @click.option("--webhook-secret-file", metavar="FILE", help="Where the secret for the signature is found.")
 @click.option("--webhook-secret-env", metavar="NAME", help="The same, for a secret in an environment variable.")
 @click.option("--detach", is_flag=True, help="Run in the background; return once it is up.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: an object a line with release, run and stage.",
+)
 @folder_option
 def up_command(
     path: Path | None,
@@ -79,8 +97,13 @@ def up_command(
 ) -> int:
     """Start Envoy, the replicas and the controller; stay in the foreground until Ctrl-C.
 
-    What a killed controller left running is taken over, not started twice.
+    Users come in at the Workload's listen address.  A release that moves is looked at every second.  What a killed
+    controller left running is taken over, not started twice, and Ctrl-C ends all of it: replicas get their drain
+    time, Envoy goes last.  State, records and logs stay in the folder.
 
+    \b
+    Exit code: 0 ended as asked, 2 a file, a template or an address is wrong,
+               13 another controller holds the folder.
     \b
     Examples:
       meshctl local up -f examples/local-shop
@@ -185,9 +208,12 @@ def _detach(
 def down_command(folder: str | None) -> int:
     """End the controller, Envoy and all replicas, also what a killed controller left behind and one that hangs.
 
+    Replicas get their drain time.  The records stay; the next meshctl local up goes on where this one ended.
+
     \b
-    Example:
+    Examples:
       meshctl local down
+      meshctl local down --local=staging
     """
     target = _target(folder)
     target.embedded.take_down()
@@ -196,13 +222,14 @@ def down_command(folder: str | None) -> int:
 
 
 @local_command.command("status")
-@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text")
+@click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", help="How to print.")
 @folder_option
 def status_command(output: str, folder: str | None) -> int:
-    """Show what runs: controller, Envoy, each replica, and where users come in.
+    """Show what runs: controller, Envoy, each replica, where users come in and where metrics are served.
 
     \b
-    Example:
+    Examples:
+      meshctl local status
       meshctl local status -o json
     """
     target = _target(folder)
@@ -228,8 +255,12 @@ def status_command(output: str, folder: str | None) -> int:
 def logs_command(key: str | None, lines: int, folder: str | None) -> int:
     """Print the last lines of the logs of controller (if detached), Envoy and every replica, or of the one named KEY.
 
+    Keys are those of meshctl local status.
+
     \b
-    Example:
+    Examples:
+      meshctl local logs
+      meshctl local logs controller -n 100
       meshctl local logs shop/v2-1-0/0 -n 50
     """
     for name, text in _target(folder).embedded.logs(key, lines):

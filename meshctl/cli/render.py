@@ -34,8 +34,10 @@ def render_command(path: Path, weight: float, baseline: str, template_dir: Path 
     its name and line.
 
     \b
-    Example:
+    Exit code: 0, or 2 when a file or a template is wrong.
+    Examples:
       meshctl render -f release.yaml --baseline 2.0.0 --weight 10
+      meshctl render -f release.yaml --weight 0.5 --template-dir templates | kubectl diff -f -
     """
     from meshctl.wiring import render_release
 

@@ -25,7 +25,9 @@ FINDINGS_SHOWN = 20
 @click.command("replay")
 @click.argument("run", required=False)
 @click.option("--file", "path", type=click.Path(path_type=Path, readable=False), help="A file that export wrote.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
 @local_option
 def replay_command(run: str | None, path: Path | None, output: str, local: str | None) -> int:
     """Derive the verdicts of run RUN once more from its stored numbers, and prove that its record is unchanged.

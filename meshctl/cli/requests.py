@@ -30,12 +30,14 @@ def promote_command(target: Target, name: str, reason: str, full: bool) -> int:
     """Open the manual gate that release NAME waits at, or override an undecided judge.
 
     An override needs --reason and is recorded with your name.  A regression that the judge has shown cannot be
-    overridden.
+    overridden.  --full is for emergencies of the other kind: the fix that cannot wait for its evidence.
 
     \b
+    Exit code: 0 done, 14 stored but no controller answers, 16 refused in this state (it says what would do).
     Examples:
       meshctl promote shop --local
       meshctl promote shop --local --reason "seen in staging, only too little traffic at night"
+      meshctl promote shop --local --full --reason "stops the data loss of 2.0.0"
     """
     return ask(target, name, Verb.PROMOTE, reason=reason, full=full)
 
@@ -48,10 +50,12 @@ def abort_command(target: Target, name: str, reason: str) -> int:
     """Take the candidate of release NAME to 0 % in one write, now.
 
     Works without a controller, with one that hangs, and on a full disk.  The version is not tried again until
-    you say retry or release another one.
+    you say retry or release another one.  After a promotion it is refused and names rollback.
 
     \b
-    Example:
+    Exit code: 0 the candidate is at 0 %, 1 it is and could not be stored, 16 there is nothing to take back.
+    Examples:
+      meshctl abort shop --local
       meshctl abort shop --local --reason "support reports empty carts"
     """
     return ask(target, name, Verb.ABORT, reason=reason)
@@ -78,9 +82,12 @@ def pause_command(target: Target, name: str, reason: str) -> int:
 def resume_command(target: Target, name: str, reason: str) -> int:
     """Let release NAME go on after a pause, or after a hold that only a person can end.
 
+    A gate that waits for a person is opened by promote, not by resume.
+
     \b
-    Example:
+    Examples:
       meshctl resume shop --local
+      meshctl resume shop --local --reason "the mail is out"
     """
     return ask(target, name, Verb.RESUME, reason=reason)
 

@@ -42,6 +42,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command name -> (module of `meshctl.cli`, one line of help).  The line is here so that ``--help`` loads nothing."""
 
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Begin": ("demo", "local", "apply"),
+    "See": ("get", "describe", "wait", "history"),
+    "Decide": ("promote", "abort", "pause", "resume", "retry", "rollback", "set-weight"),
+    "Check beforehand": ("lint", "diff", "render", "judge"),
+    "Prove afterwards": ("replay", "export"),
+    "This program": ("config", "completion", "version"),
+}
+"""How ``--help`` lists the commands, by what a person wants to do."""
+
 EXIT_CODES = """\b
 Exit codes:
   0   done, promoted             12  wait timed out
@@ -80,8 +90,10 @@ class LazyGroup(click.Group):
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), COMMANDS[name][1]) for name in names])
 
 
 @click.group(
@@ -94,7 +106,10 @@ class LazyGroup(click.Group):
 def group(no_color: bool) -> None:
     """Move production traffic from one version of a service to the next, only as far as the evidence allows.
 
-    Start with: meshctl demo
+    \b
+    Start with:          meshctl demo
+    Any command:         meshctl COMMAND --help
+    Which mesh is meant: --local[=DIR], MESHCTL_LOCAL, or the key local in meshctl.toml
     """
     if no_color:
         os.environ["NO_COLOR"] = "1"

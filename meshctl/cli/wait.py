@@ -16,17 +16,30 @@ TIMED_OUT = 12
 
 @click.command("wait")
 @release_argument
-@click.option("--for", "goal", type=click.Choice(["promoted", "ended"]), default="promoted", show_default=True)
+@click.option(
+    "--for",
+    "goal",
+    type=click.Choice(["promoted", "ended"]),
+    default="promoted",
+    show_default=True,
+    help="What to wait for: promoted, or an end of either kind.",
+)
 @click.option("--timeout", default="1h", show_default=True, metavar="DURATION", help="For instance 90s or 30m.")
 @pass_target
 def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
     """Wait until release NAME is promoted, or until its run has ended either way.
 
+    A hold that ends by itself (no metrics, no traffic) is waited out.  The last line says how the run stands.
+
     \b
-    Exit code: 0 promoted (with --for ended also when rolled back), 10 rolled back, 11 held where only a person
-    can lead on, 12 timed out.
-    Example:
+    Exit code: 0 promoted; with --for ended also when rolled back
+               10 rolled back
+               11 held, and only a person can lead on
+               12 timed out; the run goes on all the same
+    Examples:
+      meshctl apply -f release.yaml --local && meshctl wait shop --local
       meshctl wait shop --local --for promoted --timeout 30m || page-somebody
+      meshctl wait shop --local --for ended
     """
     from meshctl.app.commands import end_of
     from meshctl.cli.output import warn_without_controller

@@ -27,11 +27,16 @@ file_option = click.option(
 def apply_command(target: Target, path: Path) -> int:
     """Store the releases and workloads of a file; another version of a release starts a run.
 
-    Everything is checked first: one wrong field and nothing is stored.
+    Everything is checked first: one wrong field and nothing is stored.  A new version during a run takes the old
+    candidate to 0 % and begins again; a version that was taken back is not tried again, see retry.
 
     \b
-    Example:
+    Exit code: 0 stored or unchanged, 2 a file is wrong, 14 stored but the controller does not answer,
+               16 a version in use would become another program.
+    Examples:
       meshctl apply -f release.yaml --local
+      meshctl lint -f deploy/ && meshctl apply -f deploy/ --local
+      meshctl apply -f release.yaml --local && meshctl wait shop --local
     """
     from meshctl.app.commands import apply
     from meshctl.wiring import load_wishes
@@ -70,11 +75,13 @@ def _wake(target: Target, name: str) -> None:
 def diff_command(target: Target, path: Path) -> int:
     """Show what apply would change, as a unified diff; changes nothing.  What apply would refuse it refuses too.
 
-    Exit code 0 without differences, 1 with some.
+    Defaults are spelled out on both sides, so that only what matters differs.
 
     \b
-    Example:
+    Exit code: 0 without differences, 1 with some, 2 a file is wrong.
+    Examples:
       meshctl diff -f release.yaml --local
+      meshctl diff -f deploy/ --local || meshctl apply -f deploy/ --local
     """
     from meshctl.app.commands import check
     from meshctl.wiring import load_wishes, wish_as_yaml
