@@ -45,8 +45,10 @@ bench-quick: $(READY) ## Figures that take seconds: start-up, one decision, weig
 	$(BIN)/python bench/effect.py
 	$(BIN)/python bench/report.py
 
-bench: bench-quick ## Every figure, the demo table included (over an hour); writes bench/RESULTS.md
+bench: bench-quick ## Every figure, the demo tables included (over two hours); writes bench/RESULTS.md
+	$(BIN)/python bench/scale.py
 	$(BIN)/python bench/demo.py
+	$(BIN)/python bench/faults.py
 	$(BIN)/python bench/report.py
 
 audit: $(READY) ## Look the pinned versions up in the advisory database

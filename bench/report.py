@@ -6,6 +6,8 @@ python bench/report.py
 from __future__ import annotations
 
 import demo
+import faults
+import scale
 from common import HERE, machine, rows, table
 
 
@@ -41,6 +43,11 @@ def text() -> str:
         "## The demo, seen by its users: `python bench/demo.py`",
         "Failed requests are counted by the load generator; `by mesh` are failures that the service did not write.",
         demo.report(),
+        "## The demo with faults: `python bench/faults.py`",
+        "Each row is one demo in which something goes wrong; `by mesh` are the failures that meshctl must never cause.",
+        faults.report(),
+        "## Many releases under one controller: `python bench/scale.py`",
+        scale.report(),
     ]
     return "\n\n".join(parts) + "\n"
 

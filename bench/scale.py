@@ -14,7 +14,6 @@ import cProfile
 import json
 import os
 import pstats
-import resource
 import subprocess
 import sys
 import tempfile
@@ -208,15 +207,21 @@ def child(folder: Path, seconds: float, *, profile: bool) -> None:
         mesh.store.load(name).state.run.phase is Phase.PROGRESSING  # type: ignore[union-attr]
         for name in mesh.store.names()
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"first": looked["first"], "all": looked["all"], "mib": peak, "moving": moving, **used}))
+    print(json.dumps({"first": looked["first"], "all": looked["all"], "mib": peak_mib(), "moving": moving, **used}))
+
+
+def peak_mib() -> float:
+    """The most memory that this process ever had in use."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def scipys_share_mib() -> float:
     """What `scipy.special` adds to a process that has numpy."""
     text = (
-        "import resource, numpy\n"
-        "size = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "import numpy\n"
+        "from pathlib import Path\n"
+        "size = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * 4096 / 2**20\n"
         "before = size()\n"
         "import scipy.special\n"
         "print(size() - before)\n"
