@@ -9,7 +9,7 @@ from typing import Any
 from meshctl.core.errors import Conflict, InvalidInput, Unreachable
 from meshctl.core.model import ABORTED_ANNOTATION, FULL, RUN_ANNOTATION, LiveRouting, Release, Routing
 from meshctl.core.names import subset_name
-from meshctl.core.ports import Manifest
+from meshctl.core.ports import NO_ROUTES, Manifest
 
 WEIGHT_TOTAL = 1000
 
@@ -48,8 +48,18 @@ class FakeMesh:
         in_effect = self._in_force.get(release.metadata.name) == routes
         return LiveRouting(dict(routes.weights), routes.run, routes.aborted, routes.revision, in_effect)
 
-    def apply(self, release: Release, objects: Sequence[Manifest], *, fallback: Sequence[Manifest] = ()) -> str:
+    def apply(
+        self,
+        release: Release,
+        objects: Sequence[Manifest],
+        *,
+        fallback: Sequence[Manifest] = (),
+        expected: str | None = None,
+    ) -> str:
         self._reach(release)
+        present = self._written.get(release.metadata.name)
+        if expected is not None and expected != (present.revision if present else NO_ROUTES):
+            raise Conflict(f"the routes of {release.metadata.name!r} are not those of revision {expected!r} any more")
         weights, annotations = routes_of(release, objects)
         spare = routes_of(release, fallback)[0] if fallback else weights
         assert sum(weight > 0 for weight in spare.values()) == 1, "what two versions serve is applied with a fallback"

@@ -29,6 +29,7 @@ from meshctl.core.model import (
     Seen,
 )
 from meshctl.core.ports import (
+    NO_ROUTES,
     Clock,
     Hooks,
     Judge,
@@ -340,10 +341,7 @@ def _write(ports: Ports, release: Release, state: ReleaseState, routing: Routing
     objects = ports.renderer.render(release, routing)
     back = _way_back(state, routing)
     fallback = ports.renderer.render(release, back) if back is not None else ()
-    now = ports.mesh.read(release)
-    if (now and now.revision) != (live and live.revision):
-        raise Conflict(f"the routes of {release.metadata.name!r} changed while they were worked on")
-    return ports.mesh.apply(release, objects, fallback=fallback)
+    return ports.mesh.apply(release, objects, fallback=fallback, expected=live.revision if live else NO_ROUTES)
 
 
 def _way_back(state: ReleaseState, routing: Routing) -> Routing | None:

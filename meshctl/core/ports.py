@@ -87,6 +87,10 @@ class Store(Protocol):
         ...
 
 
+NO_ROUTES = ""
+"""The revision of routes that do not exist."""
+
+
 class Mesh(Protocol):
     """The routes of one release, as the mesh has them."""
 
@@ -94,11 +98,19 @@ class Mesh(Protocol):
         """What is live now; ``None`` when there are no routes of this release.  Raises `Unreachable`."""
         ...
 
-    def apply(self, release: Release, objects: Sequence[Manifest], *, fallback: Sequence[Manifest] = ()) -> str:
+    def apply(
+        self,
+        release: Release,
+        objects: Sequence[Manifest],
+        *,
+        fallback: Sequence[Manifest] = (),
+        expected: str | None = None,
+    ) -> str:
         """Bring rendered objects into force and return their revision.
 
         ``fallback`` (the objects that send everything to the baseline) is laid ready first, so that `lower` needs
-        neither template nor free disk.
+        neither template nor free disk.  ``expected`` is the revision that must still be live when the write
+        happens, `NO_ROUTES` if there are to be none; else `Conflict`, and nothing is changed.
         """
         ...
 

@@ -125,6 +125,17 @@ def test_an_abort_of_an_older_run_touches_nothing(shop: World):
     assert live.weights[NEW] == 10.0
 
 
+def test_a_write_on_routes_that_are_not_live_any_more_changes_nothing(shop: World):
+    first = shop.apply({OLD: 900, NEW: 100}, fallback={OLD: 1000, NEW: 0})
+    shop.mesh.lower(RELEASE, "shop-1")
+    with pytest.raises(Conflict, match="not live any more"):
+        shop.mesh.apply(RELEASE, objects({OLD: 500, NEW: 500}), fallback=objects({OLD: 1000, NEW: 0}), expected=first)
+    live = shop.mesh.read(RELEASE)
+    assert live is not None
+    assert live.aborted
+    shop.mesh.apply(RELEASE, objects({OLD: 1000, NEW: 0}), expected=live.revision)
+
+
 def test_an_abort_needs_neither_envoy_nor_a_writable_folder(shop: World, monkeypatch: pytest.MonkeyPatch):
     shop.apply({OLD: 900, NEW: 100}, fallback={OLD: 1000, NEW: 0})
     shop.server.stop()

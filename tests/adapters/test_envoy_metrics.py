@@ -6,14 +6,16 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from meshctl.adapters.envoy.bootstrap import BOUNDS_MS
+from meshctl.adapters.envoy.metrics import EnvoyMetrics
 from meshctl.adapters.supervision import ProcessTable
 from meshctl.core.model import Reading
-from tests.adapters.envoy_world import NEW, OLD, RELEASE, World, objects, version, workload
+from tests.adapters.envoy_world import NEW, OLD, RELEASE, Now, World, objects, version, workload
 
 pytestmark = pytest.mark.e2e
 
@@ -97,6 +99,34 @@ def test_without_envoy_a_reading_is_a_problem_and_keeps_its_place(shop: World):
     assert (found.block, found.cursor) == (None, cursor)
     assert found.problem
     assert "metrics of Release/shop" in found.problem
+
+
+class Ahead:
+    """A clock that stands in the future, until it is put right."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(hours=1)
+
+    def now(self) -> datetime:
+        return Now().now() + self.ahead
+
+
+def test_what_was_counted_while_the_clock_went_back_is_in_no_block(shop: World):
+    clock = Ahead()
+    metrics = EnvoyMetrics(shop.server, clock)
+
+    def look(cursor: str) -> Reading:
+        return metrics.read(RELEASE, OLD, NEW, cursor, entry=0, weight=50.0)
+
+    cursor = look("").cursor
+    shop.get(50)
+    clock.ahead = timedelta(0)
+    found = look(cursor)
+    assert (found.block, found.problem) == (None, "the clock went back since the last reading; counting starts anew")
+    shop.get(20)
+    block = look(found.cursor).block
+    assert block is not None
+    assert block.baseline.requests + block.candidate.requests == 20
 
 
 def test_an_unreadable_cursor_starts_anew_and_says_so(shop: World):

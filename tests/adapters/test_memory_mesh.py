@@ -7,6 +7,7 @@ import pytest
 from meshctl.adapters.memory import FakeMesh, FakeRenderer
 from meshctl.core.errors import Conflict, InvalidInput, Unreachable
 from meshctl.core.model import LiveRouting, Routing
+from meshctl.core.ports import NO_ROUTES
 from tests.adapters.store_values import release
 
 SHOP = release()
@@ -121,3 +122,16 @@ def test_a_route_to_a_subset_that_does_not_exist_is_refused(mesh):
     _, service = RENDERER.render(SHOP, Routing("9", None, 0.0, "shop-1"))
     with pytest.raises(InvalidInput, match="names subset 'v9', which does not exist"):
         mesh.apply(SHOP, [rule, service])
+
+
+def test_a_write_on_routes_that_are_not_live_any_more_changes_nothing():
+    mesh = FakeMesh()
+    objects = RENDERER.render(SHOP, Routing("2.0.0", None, 0.0, "shop-1"))
+    first = mesh.apply(SHOP, objects, expected=NO_ROUTES)
+    second = mesh.apply(SHOP, objects, expected=first)
+    for late in (first, NO_ROUTES):
+        with pytest.raises(Conflict):
+            mesh.apply(SHOP, objects, expected=late)
+    routes = mesh.read(SHOP)
+    assert routes is not None
+    assert routes.revision == second

@@ -7,6 +7,7 @@ import pytest
 from meshctl.app.tick import tick
 from meshctl.core.errors import Conflict, Refused, StoreError, Unreachable
 from meshctl.core.model import Phase, Reason, Verb, Verdict
+from meshctl.core.ports import NO_ROUTES
 from tests.app.tick_world import NEW, NEWER, OLD, Crash, TickWorld
 
 
@@ -203,6 +204,17 @@ def test_a_block_with_a_foreign_weight_in_it_counts_for_nobody(running):
     assert [block.candidate.requests for _, block in running.judge.folded] == [10]
 
 
+def test_a_change_of_weight_that_the_metrics_did_not_see_is_in_no_block(running):
+    running.tick()
+    running.judge.folded.clear()
+    running.world.metrics.problem = "the scrape failed"
+    running.ask(Verb.SET_WEIGHT, weight=30.0, reason="a closer look")
+    running.tick(2)
+    running.world.metrics.problem = None
+    running.tick(3)
+    assert [block.candidate.requests for _, block in running.judge.folded] == [30, 30]
+
+
 # ------------------------------------------------------------------------------------ the mesh is away
 
 
@@ -360,6 +372,48 @@ def test_a_raise_by_a_controller_that_slept_through_an_abort_is_not_made(running
     assert max(weights.get(NEW, 0.0) for _, weights in running.world.mesh.history) == 10.0
 
 
+def test_a_raise_is_not_made_when_an_abort_came_between_looking_and_writing(running):
+    mesh, apply = running.world.mesh, running.world.mesh.apply
+
+    def slow(release, objects, **rest):
+        mesh.apply = apply
+        mesh.lower(release, running.run.name)
+        return apply(release, objects, **rest)
+
+    mesh.apply = slow
+    running.say(Verdict.PASS)
+    running.tick(8)
+    assert running.share() == 0.0
+    assert 50.0 not in [weights.get(NEW) for _, weights in running.world.mesh.history]
+    assert (running.run.phase, running.run.reason) == (Phase.ROLLED_BACK, Reason.ABORTED)
+
+
+def test_weight_of_a_stranger_is_lowered_without_raising_the_candidate_before_it_is_stored(running):
+    running.tick(6)
+    running.world.mesh.meddle("shop", {OLD: 80.0, NEW: 10.0, "0.9.0": 10.0})
+    running.say(Verdict.PASS)
+    running.world.store.disk_full = True
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            running.tick()
+        assert running.live == {OLD: 90.0, NEW: 10.0}
+
+
+def test_a_promoted_version_that_was_lowered_gets_its_weight_back_only_once_that_is_stored(running):
+    running.reach(100.0)
+    running.say(Verdict.PASS)
+    running.tick(10)
+    running.world.mesh.meddle("shop", {OLD: 100.0, NEW: 0.0})
+    running.ask(Verb.RESUME)
+    running.world.store.disk_full = True
+    with pytest.raises(StoreError):
+        running.tick()
+    assert running.share() == 0.0
+    running.world.store.disk_full = False
+    running.tick()
+    assert running.share() == 100.0
+
+
 def test_a_controller_that_slept_through_a_newer_run_does_not_undo_it(running):
     stale = Stale(running.world.store, running.world.store.load("shop"))
     running.wish(NEWER)
@@ -451,7 +505,8 @@ class DeletableMesh:
     def read(self, release):
         return None if self.deleted else self._mesh.read(release)
 
-    def apply(self, release, objects, *, fallback=()):
+    def apply(self, release, objects, *, fallback=(), expected=None):
+        assert self.deleted == (expected == NO_ROUTES)
         self.deleted = False
         return self._mesh.apply(release, objects, fallback=fallback)
 
@@ -465,5 +520,5 @@ class DeafMesh:
     def lower(self, release, run):
         raise StoreError("the disk is gone")
 
-    def apply(self, release, objects, *, fallback=()):
+    def apply(self, release, objects, **rest):
         raise StoreError("the disk is gone")

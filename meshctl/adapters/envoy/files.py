@@ -14,21 +14,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meshctl.core.errors import StoreError
+from meshctl.core.errors import MeshctlError, StoreError
 
 POLL_S = 0.002
 """How often a condition is looked at while waiting for it, in seconds."""
 
 
-def write_json(path: Path, value: object, *, mode: int = 0o600) -> None:
-    """Put ``value`` at ``path`` in one step.  Raises `StoreError`, and leaves the old content, when it cannot."""
+def write_json(path: Path, value: object, *, mode: int = 0o600, ready: Callable[[], None] = lambda: None) -> None:
+    """Put ``value`` at ``path`` in one step.  Raises `StoreError`, and leaves the old content, when it cannot.
+
+    ``ready`` is called when nothing but that step is left; what it raises prevents it.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(value, stream, sort_keys=True, separators=(",", ":"))
+        ready()
         beside.rename(path)
+    except MeshctlError:
+        beside.unlink(missing_ok=True)
+        raise
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

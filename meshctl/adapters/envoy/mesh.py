@@ -15,7 +15,7 @@ from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.adapters.envoy.translate import METADATA_KEY, Translation, translate
 from meshctl.core.errors import Conflict, InvalidInput, Refused, Unreachable
 from meshctl.core.model import LiveRouting, Release
-from meshctl.core.ports import Manifest
+from meshctl.core.ports import NO_ROUTES, Manifest
 
 WARM_S = 5.0
 """How long a raise waits for a healthy replica, in seconds, before it is refused."""
@@ -45,19 +45,27 @@ class EnvoyMesh:
         in_effect = self._in_effect(service, live.revision)
         return LiveRouting(weights, live.run, live.aborted, live.revision, in_effect)
 
-    def apply(self, release: Release, objects: Sequence[Manifest], *, fallback: Sequence[Manifest] = ()) -> str:
+    def apply(
+        self,
+        release: Release,
+        objects: Sequence[Manifest],
+        *,
+        fallback: Sequence[Manifest] = (),
+        expected: str | None = None,
+    ) -> str:
         """Clusters first, then the way back, then the routes; clusters that nobody needs any more come last.
 
         Who gets traffic for the first time, or more of it beside a ``fallback``, must have a healthy replica, else
         `Refused` and nothing is changed.  Excepted are aborts and the versions that ``fallback`` leads to: the way
         back is never barred.  The same content again writes nothing.  Raises `InvalidInput` for objects that the
         embedded mesh does not understand, `Unreachable` for a raise while Envoy does not answer, `StoreError` when
-        the disk is full.
+        the disk is full, `Conflict` when the routes are not those of revision ``expected`` any more.
         """
         service, label = self._service(release), release.spec.version_label
         wished = translate(objects, service, version_label=label)
         spare = translate(fallback, service, version_label=label) if fallback else None
         live = read_routes(self._layout.routes(service))
+        self._expect(service, expected)
         self._pools.add(service, wished.policies | (spare.policies if spare else {}))
         self._warm(service, wished, spare, live)
         count = live.count + 1 if live else 1
@@ -69,7 +77,7 @@ class EnvoyMesh:
         if live is not None and live.digest == _about(content)["digest"]:
             revision = live.revision
         else:
-            write_json(self._layout.routes(service), content)
+            write_json(self._layout.routes(service), content, ready=lambda: self._expect(service, expected))
         for old in self._layout.fallbacks(service):
             if spare is None or old != self._layout.fallback(service, wished.run):
                 old.unlink(missing_ok=True)
@@ -84,6 +92,15 @@ class EnvoyMesh:
         """Ask Envoy until it works by ``revision``; false when it does not within ``timeout_s`` seconds."""
         service = self._service(release)
         return wait_until(lambda: self._in_effect(service, revision), timeout_s)
+
+    def _expect(self, service: str, revision: str | None) -> None:
+        """Waiting for a replica takes seconds, in which others may have written: an abort above all."""
+        live = read_routes(self._layout.routes(service)) if revision is not None else None
+        if revision is not None and revision != (live.revision if live else NO_ROUTES):
+            raise Conflict(
+                f"apply the routes of {service}: revision {revision or 'none'} is not live any more",
+                hint="Somebody else wrote meanwhile; read them and decide anew.",
+            )
 
     def _service(self, release: Release) -> str:
         service = release.spec.service

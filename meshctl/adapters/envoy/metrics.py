@@ -36,7 +36,8 @@ class EnvoyMetrics:
         self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
     ) -> Reading:
         """One block with everything since ``cursor``; the first reading gives a cursor only, or with ``entry`` -1
-        the baseline's history as one block since Envoy's start.  Never raises."""
+        the baseline's history as one block since Envoy's start.  What no block can hold because the clock went
+        back is dropped: kept, it would end up in a block of another stage.  Never raises."""
         try:
             identity = self._server.identity
             now, age_s = self._clock.now(), self._server.age_s
@@ -57,7 +58,9 @@ class EnvoyMetrics:
                 )
             problem = "the cursor of the metrics was not readable; counting starts anew" if cursor else None
             return Reading(block, following, problem)
-        if now <= before.at:
+        if now < before.at:
+            return Reading(None, following, "the clock went back since the last reading; counting starts anew")
+        if now == before.at:
             return Reading(None, cursor)
         known = before.counts if before.identity == identity else {}
         arms = [counts.get(subset, Counts()).since(known.get(subset, Counts())) for subset in (old, new)]
