@@ -190,7 +190,11 @@ def test_what_cannot_be_read_is_named(folder, said, command, name, message):
 
 
 COMMANDS = {
-    "a release that is not there": (16, ["describe", "shpo", "--local"], "no release or run is named 'shpo'\n  Did you mean"),
+    "a release that is not there": (
+        16,
+        ["describe", "shpo", "--local"],
+        "no release or run is named 'shpo'\n  Did you mean",
+    ),
     "abort of a release that is not there": (16, ["abort", "shpo", "--local"], "Did you mean 'shop'"),
     "wait for a release that is not there": (16, ["wait", "shpo", "--local"], "Did you mean 'shop'"),
     "a timeout without a unit": (2, ["wait", "shop", "--local", "--timeout", "10"], "'10' is not a duration"),

@@ -203,6 +203,7 @@ def test_status_of_a_mesh_that_is_down_says_so_and_names_no_port(folder, meshctl
     assert json.loads(meshctl("local", "status", "-o", "json")[1]) == {
         "controller": False,
         "pid": None,
+        "metrics": None,
         "endpoints": {},
         "processes": [],
     }

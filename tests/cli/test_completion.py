@@ -75,9 +75,7 @@ def test_bash_offers_the_releases_of_the_folder_that_is_meant(offered, tmp_path)
     assert offered("meshctl", "get", "") == ["elsewhere"]
 
 
-@pytest.mark.parametrize(
-    "words", [("describe", ""), ("abort", "--local=nowhere", ""), ("get", "--w")]
-)
+@pytest.mark.parametrize("words", [("describe", ""), ("abort", "--local=nowhere", ""), ("get", "--w")])
 def test_where_there_is_nothing_nothing_is_offered_and_nobody_is_shouted_at(offered, tmp_path, words):
     (tmp_path / "meshctl.toml").write_text("no toml")
     assert set(offered("meshctl", *words)) <= {"--watch"}

@@ -210,4 +210,11 @@ the deciding stage, 2.30 at the one before, 1.61 at the others.
 | --- | --- | --- |
 | `/healthz` | the controller goes round | no round for 30 s: restart it |
 | `/readyz` | releases are looked after | it has just started, or Envoy, a replica or the store is in trouble |
+
+## Logs
+
+`meshctl local up --log-format json` writes an object a line to stderr: `time`, `level`, `message`. A line about a
+release has `release`, `run` and `stage` as well (null while there is none); one of a decision also `phase`, `reason`,
+`weight`, `verdict` and `actor`; one of a defect `error` with its place in the code. There is one line for each
+decision, none for a look that decided nothing, and trouble is told once while it lasts.
 """
