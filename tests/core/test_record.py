@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshctl.core.model import Actor, Phase, Reason, StageTerms, Verb, Verdict
@@ -134,6 +134,7 @@ def numbers_in(value, path=()):
         yield path
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(0, 3), st.integers() | st.floats(allow_nan=False))
 def test_any_changed_number_is_found(data, index, other):
     records, head = copy.deepcopy(chain())

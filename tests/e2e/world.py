@@ -92,8 +92,17 @@ class Users:
 class Mesh:
     """One folder, ``local up`` in it, and the commands that a person types."""
 
-    def __init__(self, folder: Path, stages: str, *, env: dict[str, str] | None = None, drain: str = "300ms") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stages: str,
+        *,
+        env: dict[str, str] | None = None,
+        drain: str = "300ms",
+        keep_warm: str = "1h",
+    ) -> None:
         self.folder = folder
+        self.keep_warm = keep_warm
         self.base = folder / ".meshctl"
         self.stages = stages
         self.users: Users | None = None
@@ -133,6 +142,7 @@ class Mesh:
               service: shop
               strategy: {{canary: {{stages: [{self.stages}]}}}}
               analysis: {{warmUp: none}}
+              keepWarm: {self.keep_warm}
             """
         (self.files / "release.yaml").write_text(textwrap.dedent(text))
 
