@@ -184,7 +184,8 @@ def decode_document(file: str, document: Document) -> Release | Workload:
         place = document.place(error.path)
         problem, hint = error.problem, error.hint
         if secret := _secret(error.path):
-            raise InvalidInput(f"{file}:{place.line}:{place.column}: {format_path(error.path)}: {secret}") from None
+            where = format_path(error.path[: error.path.index("headers") + 1])
+            raise InvalidInput(f"{file}:{place.line}:{place.column}: {where}: {secret}") from None
         exact = error.path in document.places
         if error.unknown:
             place = Place(place.key_line, place.key_column, place.key_line, place.key_column)

@@ -25,6 +25,8 @@ _HOLDS = {
     Reason.LOWERED_BY_OTHER: "Another hand took weight away, and whoever did that may have had a reason: it is never "
     "raised again without a person's word.",
     Reason.INCONCLUSIVE: "The stage's longest time ended without a proof either way.",
+    Reason.HOOK_HOLDS: "A hook of the release has not let it go on; it is asked again, at most a minute later.  The "
+    "judge goes on meanwhile.",
 }
 
 _HELD = {
@@ -34,6 +36,7 @@ _HELD = {
     Reason.NOT_IN_EFFECT: "the data plane does not follow",
     Reason.LOWERED_BY_OTHER: "another hand lowered it, a person must say how it goes on",
     Reason.INCONCLUSIVE: "neither proved bad nor good in time, a person must say how it goes on",
+    Reason.HOOK_HOLDS: "a hook has not let it go on yet",
 }
 
 _ENDS = {
@@ -46,6 +49,7 @@ _ENDS = {
     Reason.NOT_READY: "Its replicas did not get ready, or did not stay so.  The judge had no say in this.",
     Reason.METRICS_OUTAGE: "The metrics stayed away for longer than metricsGrace, and the release says to go back then "
     "(analysis.onMetricsOutage: rollback).  It was not shown to be bad.",
+    Reason.HOOK_FAILED: "A hook of the release failed it.  The judge had not shown that it is bad.",
     Reason.ROLLBACK_REQUESTED: "It had been promoted; a person went back to the version before it.",
 }
 
