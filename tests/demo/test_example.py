@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from meshctl.adapters.envoy.ports import free_port
+from meshctl.adapters.manifests import load_manifests
 from tests.demo.doubles import PATIENCE_S, connection, get, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "local-shop"
@@ -47,6 +48,13 @@ def test_the_releases_differ_in_their_version_only_and_every_version_can_be_star
     versions = [release["spec"].pop("version") for release in releases]
     assert versions == list(workload["spec"]["versions"]) == ["2.0.0", "2.1.0", "2.2.0"]
     assert releases[0] == releases[1] == releases[2]
+
+
+def test_the_release_with_hooks_is_the_same_but_for_its_hooks():
+    plain, hooked = objects("next/2.1.0.yaml", "next/2.1.0-hooks.yaml")
+    assert [hook["name"] for hook in hooked["spec"].pop("hooks")] == ["smoke"]
+    assert hooked == plain
+    load_manifests(EXAMPLE / "next/2.1.0-hooks.yaml")
 
 
 def test_the_commands_name_files_that_are_there():
