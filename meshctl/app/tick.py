@@ -224,9 +224,19 @@ def _lower(
         _lower_blindly(ports, release, decision.routing, seen)
         return None
     routing = _without_raise(decision.routing, before, live)
-    if routing is None or live.run != before.name or not _above(live, routing):
+    if (
+        routing is None
+        or live.run != before.name
+        or not (_above(live, routing) or _to_be_marked(live, routing, before))
+    ):
         return None
     return _attempt(lambda: _way_down(ports, release, decision.state, routing, live, before, problems), problems)
+
+
+def _to_be_marked(live: LiveRouting, routing: Routing, before: Run) -> bool:
+    """A raise that was stored and not made yet may be in the hands of a controller that sleeps: the mark of the
+    abort, which changes the revision, is what keeps it from being made."""
+    return routing.aborted and not live.aborted and before.weight != before.confirmed
 
 
 def _without_raise(routing: Routing, before: Run, live: LiveRouting) -> Routing | None:

@@ -388,6 +388,20 @@ def test_a_raise_is_not_made_when_an_abort_came_between_looking_and_writing(runn
     assert (running.run.phase, running.run.reason) == (Phase.ROLLED_BACK, Reason.ABORTED)
 
 
+def test_an_abort_forbids_a_raise_that_was_stored_and_not_made_before_it_is_stored_itself():
+    world = TickWorld()
+    world.wish(NEW)
+    crashed(world, "mesh.apply", "after")
+    crashed(world, "mesh.apply", "before")
+    assert (world.run.weight, world.share()) == (1.0, 0.0)
+    late = world.routes.revision
+    world.abort()
+    crashed(world, "store.save", "after")
+    assert world.routes.aborted
+    with pytest.raises(Conflict):
+        world.world.mesh.apply(world.world.store.release("shop"), (), expected=late)
+
+
 def test_weight_of_a_stranger_is_lowered_without_raising_the_candidate_before_it_is_stored(running):
     running.tick(6)
     running.world.mesh.meddle("shop", {OLD: 80.0, NEW: 10.0, "0.9.0": 10.0})

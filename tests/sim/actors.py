@@ -15,6 +15,9 @@ from meshctl.core.errors import MeshctlError, StoreError
 from meshctl.core.model import LiveRouting, Reading, ReadyReplicas, Routing
 from meshctl.core.ports import Clock, Stored
 
+Until = int | str | None
+"""So many calls, or the name of an effect that is not reached."""
+
 
 class Crash(BaseException):
     """The process died here.  No ``except Exception`` survives that."""
@@ -43,8 +46,8 @@ class Actor:
         self.stale_store = self.stale_mesh = False
         self.interrupted = False
         self._clock = clock
-        self._left: int | None = None
-        self._dies = False
+        self._until: Until = None
+        self._dies = self._killed = False
         self._thread: threading.Thread | None = None
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self._raised: BaseException | None = None
@@ -57,28 +60,26 @@ class Actor:
         """Whether a tick stands half-way."""
         return self._thread is not None
 
-    def point(self) -> None:
-        if self._left is None:
-            return
-        if self._left == 0:
+    def point(self, effect: str) -> None:
+        if self._until == effect or self._until == 0:
             if self._dies:
                 raise Crash
             self._sleep()
-        if self._left is not None:
-            self._left -= 1
+        if isinstance(self._until, int):
+            self._until -= 1
 
-    def work(self, job: Callable[[], Any], *, calls: int | None = None, dies: bool = False) -> BaseException | None:
-        """Do a job, or go on with the one that sleeps, for so many calls (``None``: to its end).
+    def work(self, job: Callable[[], Any], *, until: Until = None, dies: bool = False) -> BaseException | None:
+        """Do a job, or go on with the one that sleeps, for so many calls or up to an effect (``None``: to its end).
 
         Returns what ended it before its time: `Crash`, or an error of meshctl.
         """
-        self._left, self._dies = calls, dies
+        self._until, self._dies = until, dies
         if self._thread is not None:
             self.interrupted = True
             self._go.release()
             return self._wait()
         self.interrupted = False
-        if calls is None or dies:
+        if until is None or dies:
             return self._do(job)
         self._thread = threading.Thread(target=self._in_thread, args=(job,), daemon=True)
         self._thread.start()
@@ -87,7 +88,8 @@ class Actor:
     def kill(self) -> None:
         """End a tick that sleeps."""
         if self._thread is not None:
-            self.work(lambda: None, calls=0, dies=True)
+            self._killed = True
+            self.work(lambda: None)
 
     # -------------------------------------------------------------------------------- inside
 
@@ -116,7 +118,7 @@ class Actor:
     def _sleep(self) -> None:
         self._back.release()
         self._go.acquire()
-        if self._left == 0 and self._dies:
+        if self._killed:
             raise Crash
 
 
@@ -129,7 +131,7 @@ class ActorStore:
         self._before: Stored | None = None
 
     def load(self, name: str) -> Stored:
-        self._actor.point()
+        self._actor.point("load")
         stored: Stored = self._store.load(name)
         if self._actor.stale_store and self._before is not None:
             self._actor.stale_store = False
@@ -139,9 +141,17 @@ class ActorStore:
         return stored
 
     def save(self, name: str, expected_version: int, state: Any, **rest: Any) -> int:
-        self._actor.point()
+        self._actor.point("save")
         before = self._store.load(name)
         version: int = self._store.save(name, expected_version, state, **rest)
+        self._ledger.saved(self._actor, before, expected_version, state, rest)
+        return version
+
+    def overwrite(self, name: str, expected_version: int, state: Any, **rest: Any) -> int:
+        """A save that does not ask what is there: only for a planted fault."""
+        self._actor.point("save")
+        before = self._store.load(name)
+        version: int = self._store.save(name, before.version, state, **rest)
         self._ledger.saved(self._actor, before, expected_version, state, rest)
         return version
 
@@ -154,7 +164,7 @@ class ActorMesh:
         self._before: list[LiveRouting | None] = []
 
     def read(self, release: Any) -> LiveRouting | None:
-        self._actor.point()
+        self._actor.point("read")
         live: LiveRouting | None = self._mesh.read(release)
         if self._actor.stale_mesh and self._before:
             self._actor.stale_mesh = False
@@ -164,7 +174,7 @@ class ActorMesh:
         return live
 
     def apply(self, release: Any, objects: Any, **rest: Any) -> str:
-        self._actor.point()
+        self._actor.point("apply")
         if self._store.disk_full:
             raise StoreError("the routes cannot be written: no space left (a fault was asked for)")
         before = self._mesh.written(release)
@@ -173,7 +183,7 @@ class ActorMesh:
         return revision
 
     def lower(self, release: Any, run: str) -> str | None:
-        self._actor.point()
+        self._actor.point("lower")
         before = self._mesh.written(release)
         revision: str | None = self._mesh.lower(release, run)
         if revision is not None:
@@ -181,7 +191,7 @@ class ActorMesh:
         return revision
 
     def confirm(self, release: Any, revision: str, timeout_s: float) -> bool:
-        self._actor.point()
+        self._actor.point("confirm")
         confirmed: bool = self._mesh.confirm(release, revision, timeout_s)
         return confirmed
 
@@ -198,11 +208,11 @@ class ActorWorkloads:
         return found
 
     def ensure(self, release: Any, version: str) -> None:
-        self._actor.point()
+        self._actor.point("ensure")
         self._workloads.ensure(release, version)
 
     def retire(self, release: Any, keep: Any) -> None:
-        self._actor.point()
+        self._actor.point("retire")
         before = self._workloads.running(release)
         self._workloads.retire(release, keep)
         self._ledger.retired(self._actor, before - self._workloads.running(release))
@@ -215,7 +225,7 @@ class ActorMetrics:
         self._actor, self._metrics = actor, metrics
 
     def read(self, *args: Any, **rest: Any) -> Reading:
-        self._actor.point()
+        self._actor.point("read")
         reading: Reading = self._metrics.read(self._actor, *args, **rest)
         self._actor.look.reading = reading
         return reading

@@ -90,13 +90,15 @@ class Ledger:
             return
         now, was = after.get(run.candidate, 0.0), before.get(run.candidate, 0.0)
         if not after and run.phase.ended:
+            self.lowered_by_other.discard(run.name)
+            self.unrecorded = ""
             return
         if now < run.weight and now != run.confirmed:
             self.lowered_by_other |= {run.name} if now < was else set()
         else:
             self.lowered_by_other.discard(run.name)
         given_back = run.phase is Phase.PROMOTED and now >= run.weight
-        if state.baseline and now != run.weight and not given_back:
+        if state.baseline and now not in (run.weight, run.confirmed) and not given_back:
             self.unrecorded = str(after)
         else:
             self.unrecorded = ""
@@ -129,7 +131,7 @@ class Ledger:
         """What a version had between two instants; nothing where another hand was at work."""
         found: set[float] = set()
         until = end
-        for force in reversed(self._mesh.forces):
+        for force in reversed(self._mesh.forces) if start < end else ():
             if force.at >= end:
                 continue
             if force.foreign and (start < force.at or force.unseen):

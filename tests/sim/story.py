@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 VERSIONS = ("v0", "v1", "v2", "v3")
 ACTORS = ("one", "two", "cron")
-FAULTS = ("disk", "unreadable", "away", "stuck", "metrics", "lie", "judge", "template", "tamper")
+EFFECTS = ("load", "read", "save", "ensure", "apply", "lower", "confirm", "retire")
+FAULTS = ("disk", "unreadable", "away", "stuck", "metrics", "metrics", "lie", "judge", "template", "tamper")
 
 Step = tuple[object, ...]
 
@@ -51,8 +52,10 @@ MOODS: dict[str, dict[str, int]] = {
     "calm": {"say": 3, "ask": 2, "wish": 1},
     "crashes": {"crash": 10, "say": 2, "ask": 3, "fault": 1, "wish": 1, "time": 1},
     "crowd": {"part": 12, "tick": 4, "say": 2, "ask": 4, "stale": 2, "wish": 1, "crash": 2},
-    "broken": {"fault": 10, "say": 2, "ask": 3, "pods": 3, "wish": 1, "skew": 1},
+    "broken": {"fault": 10, "say": 2, "ask": 2, "pods": 3, "wish": 1, "skew": 1, "time": 3},
     "hands": {"meddle": 8, "pods": 3, "ask": 4, "say": 2, "delete": 1, "crash": 2, "wish": 1},
+    "emergency": {"cut": 6, "full": 4, "say": 4, "crash": 3, "tick": 2, "ask": 1},
+    "dark": {"dark": 4, "time": 4, "say": 1, "ask": 1, "crash": 1},
     "clocks": {"skew": 6, "time": 4, "say": 2, "ask": 2, "fault": 2, "tick": 2},
     "everything": {
         "part": 4, "crash": 4, "fault": 4, "say": 3, "ask": 4, "meddle": 2, "pods": 2, "skew": 1,
@@ -96,10 +99,13 @@ _MAKERS: dict[str, Callable[[random.Random], Step]] = {
     "say": lambda chance: ("say", chance.choice(WORDS)),
     "ask": _ask,
     "again": lambda chance: ("again", chance.randrange(3)),
-    "direct": lambda chance: ("direct", chance.choice(("abort", "abort", "pause", "resume", "promote"))),
+    "direct": lambda chance: ("direct", chance.choice(("abort", "abort", "pause", "resume", "promote")), None),
+    "cut": lambda chance: ("direct", "abort", chance.choice((None, "save", "apply", "confirm"))),
+    "dark": lambda chance: ("fault", "metrics", chance.random() < 0.7),
+    "full": lambda chance: ("fault", "disk", chance.random() < 0.6),
     "wish": lambda chance: ("wish", chance.choice(VERSIONS)),
-    "crash": lambda chance: ("crash", chance.choice(("one", "one", *ACTORS)), chance.randrange(1, 22)),
-    "part": lambda chance: ("part", chance.choice(ACTORS), chance.randrange(1, 16)),
+    "crash": lambda chance: ("crash", chance.choice(("one", "one", *ACTORS)), _until(chance)),
+    "part": lambda chance: ("part", chance.choice(ACTORS), _until(chance)),
     "tick": lambda chance: ("tick", chance.choice(ACTORS), chance.random() < 0.2),
     "fault": lambda chance: ("fault", chance.choice(FAULTS), chance.random() < 0.6),
     "pods": lambda chance: ("pods", chance.choice(VERSIONS[:3]), chance.choice((0, 0, 1, 2, 2, None))),
@@ -113,6 +119,11 @@ _MAKERS: dict[str, Callable[[random.Random], Step]] = {
     "stale": lambda chance: ("stale", chance.choice(ACTORS), chance.choice(("store", "mesh"))),
     "time": lambda chance: ("time", chance.choice((10.0, 20.0, 35.0, 70.0))),
 }
+
+
+def _until(chance: random.Random) -> int | str:
+    """A process stops where it hurts, or anywhere."""
+    return chance.choice((*EFFECTS, *EFFECTS, chance.randrange(1, 22)))
 
 
 def _share(chance: random.Random) -> float:

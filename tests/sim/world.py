@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from meshctl.adapters.judge import AnalysisJudge
@@ -38,6 +39,7 @@ from tests.sim.actors import (
     ActorStore,
     ActorWorkloads,
     Crash,
+    Until,
 )
 from tests.sim.ledger import Ledger, Violation
 from tests.sim.pieces import BreakableJudge, RealMetrics, ScriptedJudge, SimMesh, SimMetrics, SimRenderer, SimWorkloads
@@ -120,16 +122,17 @@ class World:
         """A whole tick, or the rest of the one that sleeps."""
         self._work(name, lambda: self._tick(self._ports[name], "shop", reapply=reapply))
 
-    def part(self, name: str, calls: int) -> None:
-        self._work(name, lambda: self._tick(self._ports[name], "shop"), calls=calls)
+    def part(self, name: str, until: Until) -> None:
+        self._work(name, lambda: self._tick(self._ports[name], "shop"), until=until)
 
-    def crash(self, name: str, calls: int) -> None:
-        self._work(name, lambda: self._tick(self._ports[name], "shop"), calls=calls, dies=True)
+    def crash(self, name: str, until: Until) -> None:
+        self._work(name, lambda: self._tick(self._ports[name], "shop"), until=until, dies=True)
 
-    def direct(self, verb: str) -> None:
-        """A person's command serves the request itself, beside whoever else ticks."""
+    def direct(self, verb: str, until: Until) -> None:
+        """A person's command serves the request itself, beside whoever else ticks; it may be cut short."""
         request = self._request(verb, "because", None, False)
-        self._work("person", lambda: serve_directly(self._ports["person"], "shop", request))
+        job = partial(serve_directly, self._ports["person"], "shop", request)
+        self._work("person", job, until=until, dies=until is not None)
 
     def say(self, word: str) -> None:
         self.judge.word = word
@@ -255,11 +258,11 @@ class World:
 
     # -------------------------------------------------------------------------------- inside
 
-    def _work(self, name: str, job: Callable[[], Any], *, calls: int | None = None, dies: bool = False) -> None:
+    def _work(self, name: str, job: Callable[[], Any], *, until: Until = None, dies: bool = False) -> None:
         actor = self.actors[name]
         alone = not any(each.asleep for each in self.actors.values())
         fresh = not actor.stale_store and not actor.stale_mesh
-        error = actor.work(job, calls=calls, dies=dies)
+        error = actor.work(job, until=until, dies=dies)
         if isinstance(error, IllegalTransition):
             raise Violation(12, "No defect of our own stops a tick.", str(error))
         if actor.asleep:
