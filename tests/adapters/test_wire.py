@@ -144,7 +144,7 @@ def test_a_whole_number_is_a_weight_and_becomes_a_float():
         (Release, release(analysis={"alpha": True}), "must be a number, found true"),
         (Release, release(analysis={"alpha": 10**400}), "one too large"),
         (Release, release(mesh={"retries": {"attempts": 2.0}}), "must be a whole number, found the number 2.0"),
-        (Release, release(Version="1"), "unknown field; did you mean 'version'?  allowed: analysis, keepWarm"),
+        (Release, release(Version="1"), "unknown field; did you mean 'version'?  allowed: analysis, hooks, keepWarm"),
         (
             Release,
             release(strategy={"canary": {"stages": [{"weight": 1}, {"wieght": 2}]}}),

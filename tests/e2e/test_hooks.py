@@ -98,6 +98,7 @@ def test_hooks_gate_a_real_release_survive_a_kill_and_leave_no_secret(make_mesh)
         assert [each["message"] for each in told(events) if each["type"].endswith(".phase")]
         counts = mesh.users.go()
         assert (counts.failed, counts.causes) == (0, {})
+    mesh.ask("replay", "shop-2")
     said = mesh.ask("describe", "shop") + mesh.log + json.dumps(told(events))
     assert "hook smoke after 10 % holds: 3 of 40 checks, ***" in said
     written = [path.read_bytes() for path in mesh.base.rglob("*") if path.is_file()] + [said.encode()]
