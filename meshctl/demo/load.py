@@ -25,6 +25,9 @@ from meshctl.demo.tally import NO_CONNECTION, TIMED_OUT, LoadCounts, write
 
 SNAPSHOT_S = 0.2
 TIMEOUT_S = 10.0
+MOST_CONNECTIONS = 1000
+"""Thirty would do at 600 requests a second.  Without a bound a stall that lasts long enough never ends: every request
+that is due opens a connection, until the proxy has no file left to answer on."""
 
 
 class Generator:
@@ -41,7 +44,7 @@ class Generator:
     async def run(self, limit: int | None = None) -> None:
         """Send until `stop` is set or ``limit`` requests have left, then wait for what is on its way."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 
 import pytest
 
 from meshctl.adapters.envoy.binary import find_envoy
+from meshctl.adapters.envoy.bootstrap import most_connections
 from meshctl.adapters.envoy.ports import can_listen, free_port
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.adapters.supervision import ProcessTable, alive
@@ -209,3 +211,16 @@ def test_traffic_flows_on_after_kill_9_of_the_manager_and_the_next_one_takes_ove
     os.kill(victim, signal.SIGKILL)
     world.until(lambda: victim not in world.workloads.pids("shop", OLD) and world.complete(OLD))
     assert world.get(200) == {f"200 {OLD} -": 200}
+
+
+@pytest.mark.e2e
+def test_users_can_never_take_every_file_that_envoy_may_open(make: Callable[..., World]):
+    world = make()
+    world.start()
+    process = ProcessTable(world.base).get("envoy")
+    assert process is not None
+    limits = Path(f"/proc/{process.pid}/limits").read_text(encoding="ascii")
+    soft = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
+    _, hard = getrlimit(RLIMIT_NOFILE)
+    assert int(soft) == hard
+    assert most_connections() <= hard / 2

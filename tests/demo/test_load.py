@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from itertools import count
 import pytest
 
 from meshctl.core.errors import MeshctlError
+from meshctl.demo.load import MOST_CONNECTIONS
 from meshctl.demo.tally import Arm, LoadCounts, read
 from tests.demo.doubles import PATIENCE_S, replica, wait_until
 
@@ -109,6 +112,27 @@ def test_requests_keep_leaving_while_none_comes_back_and_latency_counts_from_whe
     counts = read(out)
     assert (counts.requests, counts.failed) == (120, 0)
     assert counts.version("1.0.0").quantile_ms(0.5) > 100
+
+
+def test_a_mesh_that_stalls_gets_a_bounded_number_of_connections_so_that_it_can_recover(tmp_path):
+    out, accepted = tmp_path / "out.json", []
+
+    def accept(listener):
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        process = subprocess.Popen(command(listener.getsockname()[1], out, 2000))
+        try:
+            wait_until(lambda: (seen := read(out)) is not None and seen.sent >= 2 * MOST_CONNECTIONS, "many requests")
+        finally:
+            process.kill()
+            process.wait()
+        assert 0 < len(accepted) <= MOST_CONNECTIONS
+        for connection in accepted:
+            connection.close()
 
 
 def test_on_sigterm_it_waits_for_what_is_on_its_way_and_counts_it(tmp_path):

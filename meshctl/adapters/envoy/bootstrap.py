@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any
 
 from meshctl.adapters.envoy.layout import Layout
@@ -19,12 +20,22 @@ BOUNDS_MS = (
 most: Envoy keeps histograms in such bins, and only then are the counts exact."""
 
 MOST_CONNECTIONS = 50_000
-"""From users at the same time; Envoy wants the limit to be said."""
+"""From users at the same time, where the machine allows Envoy that many files."""
+
+DESCRIPTORS_FOR_USERS = 0.4
+"""The part of Envoy's files that users' connections may take: each may need one to a replica, and the admin socket
+must always find one, or metrics and readiness are gone just when it matters."""
 
 STATS_PREFIX = "meshctl"
 REQUESTS, DURATION = "requests", "duration"
 
 _HTTP = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def most_connections() -> int:
+    """How many users may be connected at the same time; by the hard limit, which does not differ between shells."""
+    _, hard = getrlimit(RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if hard == RLIM_INFINITY else min(MOST_CONNECTIONS, int(hard * DESCRIPTORS_FOR_USERS))
 
 
 def resource(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +77,7 @@ def bootstrap(layout: Layout, socket: Path) -> dict[str, Any]:
                     "name": "envoy.resource_monitors.global_downstream_max_connections",
                     "typed_config": resource(
                         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        {"max_active_downstream_connections": MOST_CONNECTIONS},
+                        {"max_active_downstream_connections": most_connections()},
                     ),
                 }
             ]

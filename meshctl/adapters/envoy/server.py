@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -214,6 +215,7 @@ class EnvoyServer:
     def _launch(self, argv: Sequence[str]) -> None:
         self._table.end_strays()
         self._check_ports()
+        _allow_files()
         # A fresh Envoy has no open port: users come in when there are routes and healthy replicas behind them.
         write_json(self.layout.listeners, discovery("0", ()))
         self.pools.write()
@@ -259,3 +261,9 @@ class EnvoyServer:
                 f"Workload/{service}: spec.listen: {host}:{port} is in use by another process",
                 hint="End that process, or name another port (port 0 takes a free one).",
             )
+
+
+def _allow_files() -> None:
+    """Let Envoy, which inherits it, open as many files as the machine allows; many shells allow only 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
