@@ -109,6 +109,7 @@ def test_keys_are_camel_case_durations_short_and_none_is_left_out():
         "actor": "unknown",
         "reason": "",
         "full": False,
+        "version": "",
     }
 
 
