@@ -142,7 +142,7 @@ def _see_weight(turn: Turn, seen: Seen) -> bool:
         turn.wait_for(_effect_of(run))
         return True
     if live < run.weight and (live != run.confirmed or not _in_flight(run)):
-        _lowered_by_other(turn, live)
+        _lowered_by_other(turn, live, in_effect=seen.live is None or seen.live.in_effect)
         return True
     if live == run.weight and _in_flight(run) and _works_by(seen, run):
         turn.change(
@@ -159,8 +159,9 @@ def _works_by(seen: Seen, run: Run) -> bool:
     return seen.live is not None and seen.live.in_effect and seen.live.run == run.name
 
 
-def _lowered_by_other(turn: Turn, live: float) -> None:
-    """Somebody took weight away: never raised by repair, a person must say so."""
+def _lowered_by_other(turn: Turn, live: float, *, in_effect: bool) -> None:
+    """Somebody took weight away: never raised by repair, a person must say so.  Blocks count for the weight that is
+    left once the data plane has taken it."""
     run, weight = turn.active, tenths_below(live)
     message = f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %"
     turn.move(
@@ -168,7 +169,7 @@ def _lowered_by_other(turn: Turn, live: float) -> None:
         Reason.LOWERED_BY_OTHER,
         message,
         weight=weight,
-        confirmed=weight,
+        confirmed=weight if in_effect else run.confirmed,
         problem_since=turn.now,
         gate_opened=False,
     )

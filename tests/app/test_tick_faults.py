@@ -195,6 +195,18 @@ def test_what_happens_between_writing_a_weight_and_its_confirmation_counts_for_n
     assert (after[0].start - passed).total_seconds() == 4.0
 
 
+def test_weight_that_another_hand_took_counts_only_once_it_is_in_effect(running):
+    running.tick()
+    running.judge.folded.clear()
+    running.world.mesh.stuck = True
+    running.world.mesh.meddle("shop", {OLD: 95.0, NEW: 5.0})
+    running.tick(2)
+    assert running.run.reason is Reason.LOWERED_BY_OTHER
+    running.world.mesh.settle()
+    running.tick(3)
+    assert [block.candidate.requests for _, block in running.judge.folded] == [5, 5]
+
+
 def test_a_block_with_a_foreign_weight_in_it_counts_for_nobody(running):
     running.judge.folded.clear()
     running.world.mesh.meddle("shop", {OLD: 40.0, NEW: 60.0})
