@@ -180,7 +180,7 @@ def play(row: str, rps: float, seed: int) -> dict[str, Any]:
     return {"row": row, "rps": rps, "seed": seed, "done": done, "phase": phase, "load": load, "causes": causes}
 
 
-HEADER = ("scenario", "fault", "times done", "outcome", "requests", "failed", "by mesh", "target", "met")
+HEADER = ("scenario", "fault", "rps", "times done", "outcome", "requests", "failed", "by mesh", "target", "met")
 
 
 def report() -> str:
@@ -198,6 +198,7 @@ def report() -> str:
             [
                 scenario,
                 fault,
+                f"{each['rps']:g}",
                 each["done"],
                 each["phase"],
                 load["requests"],
