@@ -25,10 +25,8 @@ LONG_S = 120.0
 class MortalMesh(Mesh):
     """As `Mesh`, with a controller that can be told when to die."""
 
-    def wish(self, version: str) -> None:
-        super().wish(version)
-        path = self.files / "release.yaml"
-        path.write_text(path.read_text() + "  keepWarm: 1s\n")
+    def __init__(self, folder: Path, stages: str) -> None:
+        super().__init__(folder, stages, keep_warm="1s")
 
     def start_mortal(self, effect: int) -> None:
         """Start a controller that dies before its ``effect``-th effect (0: never) and do not wait for anything."""
