@@ -51,10 +51,10 @@ VERBS = ("abort", "abort", "promote", "promote", "pause", "resume", "resume", "r
 MOODS: dict[str, dict[str, int]] = {
     "calm": {"say": 3, "ask": 2, "wish": 1},
     "crashes": {"crash": 10, "say": 2, "ask": 3, "fault": 1, "wish": 1, "time": 1},
-    "crowd": {"part": 12, "tick": 4, "say": 2, "ask": 4, "stale": 2, "wish": 1, "crash": 2},
+    "crowd": {"race": 8, "part": 8, "tick": 4, "say": 2, "ask": 4, "stale": 2, "wish": 1, "crash": 2},
     "broken": {"fault": 10, "say": 2, "ask": 2, "pods": 3, "wish": 1, "skew": 1, "time": 3},
     "hands": {"meddle": 8, "pods": 3, "ask": 4, "say": 2, "delete": 1, "crash": 2, "wish": 1},
-    "emergency": {"cut": 6, "full": 4, "say": 4, "crash": 3, "tick": 2, "ask": 1},
+    "emergency": {"need": 4, "cut": 6, "full": 4, "say": 4, "crash": 3, "tick": 2, "ask": 1},
     "dark": {"dark": 4, "time": 4, "say": 1, "ask": 1, "crash": 1},
     "clocks": {"skew": 6, "time": 4, "say": 2, "ask": 2, "fault": 2, "tick": 2},
     "everything": {
@@ -82,7 +82,7 @@ def story_of(seed: int, *, real_judge: bool = False) -> Story:
     for _ in range(chance.randint(8, 22)):
         if chance.random() < 0.6:
             kind = chance.choices(list(mood), list(mood.values()))[0]
-            steps.append(_MAKERS[kind](chance))
+            steps += _BUNDLES[kind](chance) if kind in _BUNDLES else (_MAKERS[kind](chance),)
         steps.append(("time", chance.choice((1.0, 1.0, 1.0, 2.0, 4.0))))
         steps.append(("tick", "one", chance.random() < 0.03))
     return Story(seed, settings, tuple(steps))
@@ -119,6 +119,30 @@ _MAKERS: dict[str, Callable[[random.Random], Step]] = {
     "stale": lambda chance: ("stale", chance.choice(ACTORS), chance.choice(("store", "mesh"))),
     "time": lambda chance: ("time", chance.choice((10.0, 20.0, 35.0, 70.0))),
 }
+
+
+def _race(chance: random.Random) -> tuple[Step, ...]:
+    """Somebody comes between what a controller saw and what it does about it."""
+    between: Step = chance.choice(
+        (
+            ("ask", "abort", "because", None, False),
+            ("direct", "abort", None),
+            ("wish", chance.choice(VERSIONS)),
+            ("ask", "set-weight", "because", 5.0, False),
+            ("meddle", "candidate", _share(chance)),
+        )
+    )
+    asleep: Step = ("part", "one", chance.choice(("apply", "apply", "save", "lower", "retire")))
+    return (("say", "pass"), ("time", 3.0), asleep, between, ("tick", "two", False))
+
+
+def _need(chance: random.Random) -> tuple[Step, ...]:
+    """An abort whose storing finds no space."""
+    abort: Step = ("ask", "abort", "because", None, False)
+    return (abort, ("fault", "disk", True), ("tick", "one", False), ("fault", "disk", False))
+
+
+_BUNDLES: dict[str, Callable[[random.Random], tuple[Step, ...]]] = {"race": _race, "need": _need}
 
 
 def _until(chance: random.Random) -> int | str:

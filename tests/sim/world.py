@@ -94,6 +94,7 @@ class World:
         self._tick = plant.tick
         self._ports = {name: plant.ports(self._ports_of(actor)) for name, actor in self.actors.items()}
         self._asked: list[Request] = []
+        self._requests = 0
         while (run := self.store.load("shop").state.run) is None or not run.phase.ended:
             self.clock.advance(1.0)
             self.tick("one")
@@ -297,8 +298,8 @@ class World:
             self.store.unreadable = hidden
 
     def _request(self, verb: str, reason: str, weight: float | None, full: bool) -> Request:
-        number = len(self._asked) + 1
-        return Request(f"r{number}-{verb}", Verb(verb), self.clock.now(), "anna", reason, weight, full)
+        self._requests += 1
+        return Request(f"r{self._requests}-{verb}", Verb(verb), self.clock.now(), "anna", reason, weight, full)
 
     def _store_request(self, request: Request) -> None:
         try:
