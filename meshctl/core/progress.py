@@ -106,13 +106,23 @@ def _await_readiness(turn: Turn, seen: Seen) -> None:
     if ready and run.baseline is None:
         turn.promote(Move.FIRST_RELEASE, Reason.FIRST_RELEASE, f"{run.candidate} is ready and the first version")
     elif not missing and gatehooks.way_is_free(turn):
-        weight = run.stages[0].weight
-        turn.enter_stage(Move.READY, 0, None, f"{run.candidate} is ready and gets {weight:g} %")
-        turn.wait_for(_effect_of(turn.active))
+        _enter_first_stage(turn, seen)
     elif not ready and turn.now - run.started_at > run.spec.ready_timeout:
         turn.take_back(Move.NOT_READY, Reason.NOT_READY, f"{run.candidate} did not get ready: still {missing}")
     elif missing:
         turn.wait_for(missing)
+
+
+def _enter_first_stage(turn: Turn, seen: Seen) -> None:
+    """The first weight comes after the routes that know the candidate.  They name the run, so whoever takes it back
+    can say so on them, and no raise that sleeps somewhere is made after that."""
+    run = turn.active
+    if seen.live is None or seen.live.run != run.name:
+        turn.wait_for(f"the routes of {run.name} to be written")
+        return
+    weight = run.stages[0].weight
+    turn.enter_stage(Move.READY, 0, None, f"{run.candidate} is ready and gets {weight:g} %")
+    turn.wait_for(_effect_of(turn.active))
 
 
 def _walk(turn: Turn, seen: Seen) -> None:

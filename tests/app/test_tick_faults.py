@@ -414,6 +414,18 @@ def test_an_abort_forbids_a_raise_that_was_stored_and_not_made_before_it_is_stor
         world.world.mesh.apply(world.world.store.release("shop"), (), expected=late)
 
 
+def test_no_weight_is_decided_before_the_routes_name_the_run():
+    world = TickWorld()
+    world.renderer.broken = lambda routing: True
+    world.wish(NEW)
+    world.tick(3)
+    assert (world.run.phase, world.run.weight) == (Phase.PENDING, 0.0)
+    assert world.run.waits_for == "the routes of shop-2 to be written"
+    world.renderer.broken = lambda routing: False
+    world.tick(2)
+    assert world.share() == 1.0
+
+
 def test_weight_of_a_stranger_is_lowered_without_raising_the_candidate_before_it_is_stored(running):
     running.tick(6)
     running.world.mesh.meddle("shop", {OLD: 80.0, NEW: 10.0, "0.9.0": 10.0})
