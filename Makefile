@@ -21,7 +21,7 @@ demo: $(READY) ## A good release to 100 %, then a bad one that is stopped, on re
 
 test: $(READY) ## Every test, the real Envoy included
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
-	$(BIN)/python -m pytest -m "e2e and not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "e2e and not long"
 
 test-durability: $(READY) ## kill -9 of the controller at every single effect of a release and of an abort (about 20 minutes)
 	$(BIN)/python -m pytest -m long

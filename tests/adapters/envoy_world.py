@@ -16,6 +16,7 @@ from meshctl.adapters.envoy.mesh import EnvoyMesh
 from meshctl.adapters.envoy.metrics import EnvoyMetrics
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.adapters.processes import LocalWorkloads
+from meshctl.core.errors import Unreachable
 from meshctl.core.model import Metadata, Readiness, Release, ReleaseSpec, Workload, WorkloadSpec, WorkloadVersion
 from meshctl.core.names import subset_name
 
@@ -108,7 +109,10 @@ class World:
     def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         def looked() -> bool:
             self.supervise()
-            return condition()
+            try:
+                return condition()
+            except Unreachable:
+                return False
 
         assert wait_until(looked, timeout_s, every_s=0.02), "the condition did not come true in time"
 
