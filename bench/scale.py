@@ -76,11 +76,11 @@ class SteadyMetrics:
         """A block since the cursor, which is a time."""
         now = datetime.now(UTC)  # noqa: TID251 - a stand-in for the outside world
         if not cursor:
-            return Reading(None, now.isoformat())
+            return Reading((), now.isoformat())
         start = datetime.fromisoformat(cursor)
         seconds = (now - start).total_seconds()
         arms = [_arm(RPS * seconds * share) for share in (1 - weight / 100, weight / 100)]
-        return Reading(Block(start, now, entry, weight, *arms, BOUNDS_MS), now.isoformat())
+        return Reading((Block(start, now, entry, weight, *arms, BOUNDS_MS),), now.isoformat())
 
 
 def _arm(requests: float) -> ArmCounts:

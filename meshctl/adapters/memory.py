@@ -188,27 +188,27 @@ class FakeMetrics:
         self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
     ) -> Reading:
         if self.problem:
-            return Reading(None, cursor, self.problem)
+            return Reading((), cursor, self.problem)
         self.count()
         now = self._clock.now()
         totals = [self._whole(release, baseline), self._whole(release, candidate)]
         following = json.dumps({"time": now.isoformat(), "versions": [baseline, candidate], "totals": totals})
         before = json.loads(cursor) if cursor else None
         if before is None or before["versions"] != [baseline, candidate]:
-            return Reading(self._history(totals[0], now) if entry < 0 else None, following)
+            return Reading(self._history(totals[0], now) if entry < 0 else (), following)
         start = datetime.fromisoformat(before["time"])
         if start >= now:
-            return Reading(None, cursor)
+            return Reading((), cursor)
         arms = [_difference(*pair) for pair in zip(totals, before["totals"], strict=True)]
-        return Reading(Block(start, now, entry, weight, arms[0], arms[1], BOUNDS_MS), following)
+        return Reading((Block(start, now, entry, weight, arms[0], arms[1], BOUNDS_MS),), following)
 
-    def _history(self, baseline: list[int], now: datetime) -> Block | None:
+    def _history(self, baseline: list[int], now: datetime) -> tuple[Block, ...]:
         """What the baseline did since the world began."""
         if not baseline[0]:
-            return None
+            return ()
         nothing = [0] * len(baseline)
         arms = _difference(baseline, nothing), _difference(nothing, nothing)
-        return Block(self._began, now, -1, 0.0, *arms, BOUNDS_MS)
+        return (Block(self._began, now, -1, 0.0, *arms, BOUNDS_MS),)
 
     def _whole(self, release: Release, version: str) -> list[int]:
         return self._counters.get((release.metadata.name, version), _Counters()).whole()

@@ -156,7 +156,7 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
         problems.append(reading.problem)
         seen = replace(seen, metrics_problem=reading.problem)
     counts = _counts(run, seen)
-    blocks = (reading.block,) if reading.block is not None and counts else ()
+    blocks = reading.blocks if counts else ()
     # What could not be cut off now must not be part of a later block: counting starts anew.
     cursor = reading.cursor if counts or not reading.problem else ""
     try:

@@ -443,10 +443,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer of the metrics: the new block (``None`` at the first reading after ``cursor`` was empty),
+    """An answer of the metrics: the new blocks, in order (none at the first reading after ``cursor`` was empty),
     where to go on, and what was wrong, if anything."""
 
-    block: Block | None
+    blocks: tuple[Block, ...]
     cursor: str
     problem: str | None = None
 

@@ -148,9 +148,9 @@ class Metrics(Protocol):
     def read(
         self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
     ) -> Reading:
-        """Everything since ``cursor`` as one block of stage entry ``entry`` at confirmed ``weight`` percent.
+        """Everything since ``cursor`` as blocks of stage entry ``entry`` at confirmed ``weight`` percent.
 
-        An empty cursor starts anew: no block, only a cursor; with ``entry`` -1 the block then is the baseline's
+        An empty cursor starts anew: no block, only a cursor; with ``entry`` -1 the blocks then are the baseline's
         history, as far back as the source remembers.  Never raises: trouble is `Reading.problem`.
         """
         ...

@@ -37,9 +37,9 @@ def read(world: World, cursor: str, entry: int = 0) -> Reading:
 def test_a_block_holds_exactly_what_users_saw(shop: World):
     shop.get(50)
     first = read(shop, "")
-    assert first.block is None
+    assert first.blocks == ()
     answers = shop.get(400)
-    block = read(shop, first.cursor).block
+    block = read(shop, first.cursor).blocks[0]
     assert block is not None
     assert block.baseline.requests == answers[f"200 {OLD} -"]
     assert block.candidate.requests == answers[f"200 {NEW} -"] + answers[f"500 {NEW} -"]
@@ -55,24 +55,24 @@ def test_blocks_follow_each_other_without_gap_or_overlap(shop: World):
     for _ in range(3):
         shop.get(100)
         found = read(shop, cursor)
-        assert found.block is not None
-        assert end in (None, found.block.start)
-        cursor, end = found.cursor, found.block.end
-        total += found.block.baseline.requests + found.block.candidate.requests
+        assert found.blocks
+        assert end in (None, found.blocks[0].start)
+        cursor, end = found.cursor, found.blocks[0].end
+        total += found.blocks[0].baseline.requests + found.blocks[0].candidate.requests
     assert total == 300
 
 
 def test_requests_with_the_preview_header_are_not_counted(shop: World):
     cursor = read(shop, "").cursor
     shop.get(50, headers={"x-meshctl-preview": NEW})
-    block = read(shop, cursor).block
+    block = read(shop, cursor).blocks[0]
     assert block is not None
     assert (block.baseline.requests, block.candidate.requests) == (0, 0)
 
 
 def test_the_history_of_the_baseline_reaches_back_to_envoys_start(shop: World):
     answers = shop.get(200)
-    block = read(shop, "", entry=-1).block
+    block = read(shop, "", entry=-1).blocks[0]
     assert block is not None
     assert block.baseline.requests == answers[f"200 {OLD} -"]
     assert (block.candidate.requests, block.entry) == (0, -1)
@@ -87,7 +87,7 @@ def test_after_a_restart_of_envoy_its_new_counts_are_the_difference(shop: World)
     os.kill(process.pid, signal.SIGKILL)
     shop.until(lambda: shop.server.running() and "shop" in shop.server.admin.listeners())
     answers = shop.get(100)
-    block = read(shop, cursor).block
+    block = read(shop, cursor).blocks[0]
     assert block is not None
     assert block.baseline.requests == answers[f"200 {OLD} -"]
 
@@ -96,7 +96,7 @@ def test_without_envoy_a_reading_is_a_problem_and_keeps_its_place(shop: World):
     cursor = read(shop, "").cursor
     shop.server.stop()
     found = read(shop, cursor)
-    assert (found.block, found.cursor) == (None, cursor)
+    assert (found.blocks, found.cursor) == ((), cursor)
     assert found.problem
     assert "metrics of Release/shop" in found.problem
 
@@ -122,16 +122,16 @@ def test_what_was_counted_while_the_clock_went_back_is_in_no_block(shop: World):
     shop.get(50)
     clock.ahead = timedelta(0)
     found = look(cursor)
-    assert (found.block, found.problem) == (None, "the clock went back since the last reading; counting starts anew")
+    assert (found.blocks, found.problem) == ((), "the clock went back since the last reading; counting starts anew")
     shop.get(20)
-    block = look(found.cursor).block
+    block = look(found.cursor).blocks[0]
     assert block is not None
     assert block.baseline.requests + block.candidate.requests == 20
 
 
 def test_an_unreadable_cursor_starts_anew_and_says_so(shop: World):
     found = read(shop, "{")
-    assert found.block is None
+    assert found.blocks == ()
     assert found.problem
     assert "starts anew" in found.problem
     assert read(shop, found.cursor).problem is None
@@ -151,13 +151,13 @@ def test_a_version_that_hangs_is_bad_and_a_client_that_gives_up_is_nobodys_fault
                 lambda: "http.shop.downstream_rq_active: 1" in world.server.admin.get("/stats?filter=rq_active")
             )
         world.until(lambda: 'flags="DC"' in world.server.admin.get("/stats?format=prometheus&filter=^meshctl"))
-        block = read(world, cursor).block
+        block = read(world, cursor).blocks[0]
         assert block is not None
         assert (block.candidate.requests, sum(block.candidate.latency)) == (0, 0)
         revision = world.mesh.apply(RELEASE, objects({OLD: 0, NEW: 1000}, timeout="100ms"))
         assert world.mesh.confirm(RELEASE, revision, 2.0)
         assert world.get(4) == {"504 - UT": 4}
-        block = read(world, cursor).block
+        block = read(world, cursor).blocks[0]
         assert block is not None
         assert (block.candidate.requests, block.candidate.bad, sum(block.candidate.latency)) == (4, 4, 0)
     finally:

@@ -94,9 +94,9 @@ def test_the_first_reading_is_only_a_cursor_and_the_next_one_a_block():
     w = world(rps=100)
     route(w, 10.0)
     first = read(w, "")
-    assert (first.block, first.problem) == (None, None)
+    assert (first.blocks, first.problem) == ((), None)
     w.clock.advance(10)
-    block = read(w, first.cursor).block
+    block = read(w, first.cursor).blocks[0]
     assert (block.end - block.start, block.entry, block.weight) == (timedelta(seconds=10), 0, 10.0)
     assert (block.baseline.requests, block.candidate.requests) == (900, 100)
     assert len(block.baseline.latency) == len(block.bounds_ms) + 1 == len(BOUNDS_MS) + 1
@@ -106,9 +106,9 @@ def test_the_first_reading_before_any_stage_brings_the_baselines_history():
     w = world(rps=100)
     route(w, 0.0)
     began = w.clock.now()
-    assert read(w, "", entry=-1).block is None
+    assert read(w, "", entry=-1).blocks == ()
     w.clock.advance(60)
-    block = read(w, "", entry=-1).block
+    block = read(w, "", entry=-1).blocks[0]
     assert (block.start, block.entry, block.weight) == (began, -1, 0.0)
     assert (block.baseline.requests, block.candidate) == (6000, ArmCounts(0, 0, (0,) * (len(BOUNDS_MS) + 1)))
 
@@ -117,7 +117,7 @@ def test_reading_twice_from_one_cursor_gives_the_same_and_no_time_no_block():
     w = world()
     route(w, 10.0)
     cursor = read(w, "").cursor
-    assert read(w, cursor).block is None
+    assert read(w, cursor).blocks == ()
     w.clock.advance(3)
     assert read(w, cursor) == read(w, cursor)
 
@@ -136,11 +136,11 @@ def test_however_time_is_cut_no_request_is_lost_or_counted_twice(steps, weight):
         whole.clock.advance(step)
         reading = read(cut, cursor)
         cursor = reading.cursor
-        parts.append(reading.block)
-    total = read(cut, begin).block
+        parts.append(reading.blocks[0])
+    total = read(cut, begin).blocks[0]
     assert sum(part.candidate.requests for part in parts) == total.candidate.requests
     assert sum(part.candidate.bad for part in parts) == total.candidate.bad
-    assert abs(read(whole, start).block.baseline.requests - total.baseline.requests) <= 1
+    assert abs(read(whole, start).blocks[0].baseline.requests - total.baseline.requests) <= 1
 
 
 def test_the_counts_follow_the_weights_in_force_not_the_wished_ones():
@@ -151,10 +151,10 @@ def test_the_counts_follow_the_weights_in_force_not_the_wished_ones():
     w.mesh.stuck = True
     route(w, 50.0)
     w.clock.advance(10)
-    assert read(w, cursor).block.candidate.requests == 200
+    assert read(w, cursor).blocks[0].candidate.requests == 200
     w.mesh.settle()
     w.clock.advance(10)
-    assert read(w, cursor).block.candidate.requests == 700
+    assert read(w, cursor).blocks[0].candidate.requests == 700
 
 
 def test_a_bad_and_slow_version_shows_in_the_counts():
@@ -163,7 +163,7 @@ def test_a_bad_and_slow_version_shows_in_the_counts():
     route(w, 50.0)
     cursor = read(w, "").cursor
     w.clock.advance(100)
-    block = read(w, cursor).block
+    block = read(w, cursor).blocks[0]
     assert (block.baseline.bad, block.candidate.bad) == (0, 250)
     within_60_ms = BOUNDS_MS.index(60.0) + 1
     fast = [sum(arm.latency[:within_60_ms]) / sum(arm.latency) for arm in (block.baseline, block.candidate)]
@@ -179,7 +179,7 @@ def test_a_version_that_turns_bad_does_so_from_then_on():
     w.metrics.behave("2.1.0", Behaviour(bad=1.0))
     w.metrics.load(200)
     w.clock.advance(10)
-    assert read(w, cursor).block.candidate.bad == 1000
+    assert read(w, cursor).blocks[0].candidate.bad == 1000
 
 
 def test_a_problem_of_the_metrics_leaves_the_cursor_and_loses_nothing():
@@ -189,10 +189,10 @@ def test_a_problem_of_the_metrics_leaves_the_cursor_and_loses_nothing():
     w.clock.advance(10)
     w.metrics.problem = "Prometheus does not answer"
     reading = read(w, cursor)
-    assert (reading.block, reading.cursor, reading.problem) == (None, cursor, "Prometheus does not answer")
+    assert (reading.blocks, reading.cursor, reading.problem) == ((), cursor, "Prometheus does not answer")
     w.metrics.problem = None
     w.clock.advance(10)
-    assert read(w, cursor).block.baseline.requests == 1800
+    assert read(w, cursor).blocks[0].baseline.requests == 1800
 
 
 def test_a_cursor_of_other_versions_starts_anew():
@@ -201,7 +201,7 @@ def test_a_cursor_of_other_versions_starts_anew():
     cursor = read(w, "").cursor
     w.clock.advance(1)
     other = w.metrics.read(SHOP, "2.1.0", "2.2.0", cursor, entry=0, weight=0.0)
-    assert other.block is None
+    assert other.blocks == ()
     assert other.cursor != cursor
 
 

@@ -98,21 +98,21 @@ class SimMetrics:
 
     def read(self, reader: Any, release: Any, old: str, new: str, cursor: str, *, entry: int, weight: float) -> Reading:
         if self.problem:
-            return Reading(None, cursor, self.problem)
+            return Reading((), cursor, self.problem)
         self._count()
         true, now = self._clock.now(), reader.now()
         totals = [self._totals.get(version, 0.0) for version in (old, new)]
         following = json.dumps([true.timestamp(), now.timestamp(), totals])
         if not cursor:
-            return Reading(None, following)
+            return Reading((), following)
         true_start, start, before = json.loads(cursor)
         if start >= now.timestamp():
-            return Reading(None, cursor if start == now.timestamp() else following)
+            return Reading((), cursor if start == now.timestamp() else following)
         counts = [math.floor(a - b + 0.5) for a, b in zip(totals, before, strict=True)]
         arms = ArmCounts(counts[0], 0), ArmCounts(0 if self.lie else counts[1], 0)
         block = Block(datetime.fromtimestamp(start, UTC), now, entry, weight, *arms)
         self.spans[block] = (datetime.fromtimestamp(true_start, UTC), true)
-        return Reading(block, following)
+        return Reading((block,), following)
 
     def _count(self) -> None:
         seconds = (self._clock.now() - self._to).total_seconds()
@@ -133,13 +133,13 @@ class RealMetrics(FakeMetrics):
 
     def read(self, reader: Any, *args: Any, **rest: Any) -> Reading:  # type: ignore[override]
         reading = super().read(*args, **rest)
-        if reading.block is None:
+        if reading.blocks == ():
             return reading
-        block = reading.block
+        block = reading.blocks[0]
         if self.lie:
             block = replace(block, candidate=ArmCounts(0, 0, (0,) * (len(BOUNDS_MS) + 1)))
         self.spans[block] = (block.start, block.end)
-        return replace(reading, block=block)
+        return replace(reading, blocks=(block,))
 
 
 class ScriptedJudge:

@@ -43,28 +43,29 @@ class EnvoyMetrics:
             now, age_s = self._clock.now(), self._server.age_s
             counts = self._snapshot(release.spec.service)
             if not identity or identity != self._server.identity:
-                return Reading(None, cursor, "Envoy was started anew during the reading; the next one counts")
+                return Reading((), cursor, "Envoy was started anew during the reading; the next one counts")
         except (MeshctlError, OSError, ValueError) as error:
-            return Reading(None, cursor, f"metrics of Release/{release.metadata.name}: {error}")
+            return Reading((), cursor, f"metrics of Release/{release.metadata.name}: {error}")
         following = _write_cursor(now, identity, counts)
         old, new = _subset(baseline), _subset(candidate)
         before = _read_cursor(cursor)
         if before is None:
-            block = None
+            blocks: tuple[Block, ...] = ()
             if entry < 0 and old in counts:
                 start = now - timedelta(seconds=age_s)
-                block = Block(
-                    start, now, entry, weight, counts[old].since(Counts()), Counts().since(Counts()), BOUNDS_MS
-                )
+                arms = (counts[old].since(Counts()), Counts().since(Counts()))
+                blocks = (Block(start, now, entry, weight, *arms, BOUNDS_MS),)
             problem = "the cursor of the metrics was not readable; counting starts anew" if cursor else None
-            return Reading(block, following, problem)
+            return Reading(blocks, following, problem)
         if now < before.at:
-            return Reading(None, following, "the clock went back since the last reading; counting starts anew")
+            return Reading((), following, "the clock went back since the last reading; counting starts anew")
         if now == before.at:
-            return Reading(None, cursor)
+            return Reading((), cursor)
         known = before.counts if before.identity == identity else {}
-        arms = [counts.get(subset, Counts()).since(known.get(subset, Counts())) for subset in (old, new)]
-        return Reading(Block(before.at, now, entry, weight, arms[0], arms[1], BOUNDS_MS), following)
+        baseline_arm, candidate_arm = (
+            counts.get(subset, Counts()).since(known.get(subset, Counts())) for subset in (old, new)
+        )
+        return Reading((Block(before.at, now, entry, weight, baseline_arm, candidate_arm, BOUNDS_MS),), following)
 
     def _snapshot(self, service: str) -> dict[str, Counts]:
         """Counters per subset of the service.  The first question makes Envoy merge its histograms, the second
