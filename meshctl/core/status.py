@@ -56,6 +56,9 @@ class Status:
     verdict: Verdict = Verdict.UNDECIDED
     waits_for: str = ""
     observed_generation: int = 0
+    warm: str | None = None
+    warm_until: datetime | None = None
+    """Until when ``rollback`` is one write, and the old version's replicas are kept."""
     rejected: tuple[str, ...] = ()
     requests: tuple[Acknowledgement, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -73,6 +76,8 @@ def status_of(state: ReleaseState, *, since: datetime | None = None) -> Status:
         message="not looked at yet",
         baseline=_word(state.baseline),
         observed_generation=state.observed_generation,
+        warm=_word(state.warm),
+        warm_until=state.warm_until,
         rejected=tuple(_clip(version, WORD_MAX) for version in state.rejected[-REJECTED_MAX:]),
         requests=tuple(_told(word) for word in state.acknowledged[-ACKNOWLEDGEMENTS_KEPT:]),
         conditions=(Condition("Ready", "False", "Pending"), Condition("Reconciling", "True", "Pending")),
@@ -110,6 +115,8 @@ def as_data(status: Status) -> dict[str, Any]:
         "verdict": status.verdict.value,
         "waitsFor": status.waits_for or None,
         "observedGeneration": status.observed_generation,
+        "warm": status.warm,
+        "warmUntil": stamp(status.warm_until) if status.warm_until else None,
         "rejected": list(status.rejected),
         "requests": [_request_data(word) for word in status.requests],
         "conditions": [_condition_data(condition) for condition in status.conditions],

@@ -101,6 +101,14 @@ def test_a_promoted_release_is_ready_since_its_end():
     assert as_data(status_of(found))["conditions"][0]["lastTransitionTime"] == "2026-11-23T12:03:00.000Z"
 
 
+def test_the_status_says_until_when_the_old_version_is_kept_warm():
+    until = NOON + timedelta(hours=1)
+    found = replace(state(Phase.PROMOTED, Reason.EVIDENCE, weight=100.0), warm="1.9.0", warm_until=until)
+    data = as_data(status_of(found))
+    assert (data["warm"], data["warmUntil"]) == ("1.9.0", "2026-11-23T13:00:00.000Z")
+    assert not {"warm", "warmUntil"} & as_data(status_of(state())).keys()
+
+
 def test_a_promoted_release_that_another_hand_lowered_is_stalled():
     found = conditions(state(Phase.PROMOTED, Reason.EVIDENCE, weight=40.0, verdict=Verdict.PASS))
     assert (found["Ready"], found["Stalled"]) == ("False", "True")
