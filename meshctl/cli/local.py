@@ -19,7 +19,7 @@ from meshctl.cli.target import DEFAULT_FOLDER, Target, resolve
 from meshctl.core.errors import InvalidInput, UnknownTarget, WorkloadError
 
 if TYPE_CHECKING:
-    from meshctl.controller.local import Observer
+    from meshctl.controller.telling import Observer
 
 START_TIMEOUT_S = 30.0
 METRICS_FILE = "metrics.url"

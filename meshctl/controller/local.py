@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event as Flag
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from meshctl.app.commands import serve_directly
-from meshctl.app.tick import TickResult, tick
-from meshctl.controller.logs import bound, decided
+from meshctl.app.tick import tick
+from meshctl.controller.telling import Observer, Teller
 from meshctl.core.errors import MeshctlError
 from meshctl.core.model import Request
 from meshctl.wiring import Embedded, decode_request
@@ -28,24 +28,15 @@ TICK_S = 1.0
 IDLE_TICK = timedelta(seconds=10)
 
 
-class Observer(Protocol):
-    """Whoever wants to know what a controller does; see `meshctl.controller.metrics`."""
-
-    def ticked(self, name: str, result: TickResult | None, seconds: float) -> None: ...
-
-    def looked(self, names: Sequence[str], problems: Sequence[str]) -> None: ...
-
-
 class LocalController:
     """Runs an embedded mesh until it is told to stop."""
 
     def __init__(self, mesh: Embedded, observer: Observer | None = None) -> None:
         self._mesh = mesh
         self._observer = observer
-        self._bound: dict[str, dict[str, object]] = {}
+        self._teller = Teller(log)
         self._due: dict[str, datetime] = {}
         self._seen: set[str] = set()
-        self._told: dict[str, frozenset[str]] = {}
         self._open: Mapping[str, str] = {}
         self._stopped = Flag()
 
@@ -92,12 +83,12 @@ class LocalController:
         now = mesh.ports.clock.now()
         try:
             problems = mesh.supervise(now)
-            self._tell("", problems)
+            self._teller.tell("", problems)
             names = mesh.ports.store.names()
         except Exception as error:
-            self._stumble("", error)
+            self._teller.stumble("", error)
             if self._observer is not None:
-                self._observer.looked(list(self._bound), [str(error)])
+                self._observer.looked(self._teller.names(), [str(error)])
             return
         for name in names:
             if self._due.get(name, now) <= now:
@@ -122,54 +113,20 @@ class LocalController:
         try:
             result = tick(self._mesh.ports, name, reapply=name not in self._seen)
         except Exception as error:
-            self._stumble(name, error)
+            self._teller.stumble(name, error)
             return
         finally:
             if self._observer is not None:
                 self._observer.ticked(name, result, self._mesh.monotonic() - began)
-        if result.decision is not None:
-            self._bound[name] = bound(name, result.decision.state.run)
-        self._log(name, result)
+        self._teller.note(name, result)
         if name not in self._seen and not result.problems:
             self._seen.add(name)
-            self._tell_state(name, result)
+            self._teller.stand(name, result)
         if result.decision is not None:
             wake_at = result.decision.wake_at
             latest = now + IDLE_TICK
             moving = wake_at is not None and wake_at <= now + timedelta(seconds=TICK_S)
             self._due[name] = now if moving else min(wake_at or latest, latest)
-
-    def _tell_state(self, name: str, result: TickResult) -> None:
-        """At the start: where a run of before stands, unless it has just moved."""
-        run = result.decision.state.run if result.decision is not None else None
-        if run is None or result.events:
-            return
-        reason = f" ({run.reason})" if run.reason else ""
-        waits_for = f", waits for {run.waits_for}" if run.waits_for else ""
-        words = (name, run.name, run.phase, reason, run.weight, waits_for)
-        log.info("%s: %s is %s%s at %g %%%s", *words, extra=self._bound[name])
-
-    def _log(self, name: str, result: TickResult) -> None:
-        self._tell(name, result.problems)
-        for event in result.events:
-            log.info("%s: %s", name, event.message, extra=decided(name, event))
-
-    def _stumble(self, name: str, error: Exception) -> None:
-        """Log what went wrong; a defect with its place in the code."""
-        known = isinstance(error, MeshctlError)
-        text = str(error) if known else f"a defect of meshctl, please report it: {error!r}"
-        self._tell(name, (text,), None if known else error)
-
-    def _tell(self, name: str, problems: tuple[str, ...], cause: Exception | None = None) -> None:
-        """Log trouble once, not once a second."""
-        for problem in dict.fromkeys(problems):
-            if problem not in self._told.get(name, ()):
-                log.warning("%s%s", f"{name}: " if name else "", problem, exc_info=cause, extra=self._fields(name))
-        self._told[name] = frozenset(problems)
-
-    def _fields(self, name: str) -> dict[str, object]:
-        """What a line about a release carries; nothing for one about all."""
-        return self._bound.get(name, bound(name, None)) if name else {}
 
     def _serve(self, word: dict[str, Any], answer: Any) -> None:
         """Carry out a word from the control socket: ``wake`` a release, carry a ``request``, or go ``down``."""
@@ -191,13 +148,13 @@ class LocalController:
         except MeshctlError as error:
             answer.give(ok=False, message=str(error), exitCode=error.exit_code)
         except Exception as error:
-            self._stumble(name, error)
+            self._teller.stumble(name, error)
             answer.give(ok=False, message=f"a defect of meshctl: {error!r}; the log has more", exitCode=1)
 
     def _serve_request(self, name: str, request: Request, answer: Any) -> None:
         self._due.pop(name, None)
         told = serve_directly(self._mesh.ports, name, request)
-        log.info("%s: %s", name, told.message, extra=self._fields(name))
+        log.info("%s: %s", name, told.message, extra=self._teller.fields(name))
         answer.give(ok=told.accepted, message=told.message, exitCode=0 if told.accepted else 16)
 
 

@@ -17,15 +17,23 @@ DECIDED = ("phase", "reason", "weight", "verdict", "actor")
 """On the line of a decision, beside those."""
 
 
+def place_of(name: str) -> dict[str, object]:
+    """The fields that name a release: in a cluster it is spoken of as ``namespace/release``."""
+    namespace, _, release = name.rpartition("/")
+    return {"namespace": namespace, "release": release} if namespace else {"release": release}
+
+
 def bound(name: str, run: Run | None) -> dict[str, object]:
     """The fields of a line about a release as it stands."""
-    return {"release": name, "run": run.name if run else None, "stage": run.stage if run and run.entries else None}
+    return place_of(name) | {
+        "run": run.name if run else None,
+        "stage": run.stage if run and run.entries else None,
+    }
 
 
 def decided(name: str, event: Event) -> dict[str, object]:
     """The fields of the line of a decision."""
-    return {
-        "release": name,
+    return place_of(name) | {
         "run": event.run,
         "stage": event.stage,
         "phase": event.phase_to.value,
@@ -45,6 +53,8 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
+        if hasattr(record, "namespace"):
+            line["namespace"] = record.namespace
         if hasattr(record, "release"):
             line |= {name: getattr(record, name, None) for name in BOUND}
         line |= {name: value for name in DECIDED if (value := getattr(record, name, None)) is not None}
