@@ -297,6 +297,18 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
+class PodWorkload:
+    """The pods of a release, where meshctl makes them: one Deployment for each version, in a cluster only.
+
+    ``template`` is a PodTemplateSpec as Kubernetes reads it.  It is part of the version (`meshctl.core.versions`);
+    ``replicas`` is not.
+    """
+
+    template: dict[str, object]
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseSpec:
     version: str
     service: str
@@ -307,6 +319,8 @@ class ReleaseSpec:
     keep_warm: timedelta = timedelta(hours=1)
     ready_timeout: timedelta = timedelta(minutes=10)
     hooks: tuple[Hook, ...] = ()
+    workload: PodWorkload | None = None
+    """``None``: the pods come from elsewhere, told apart by ``version_label``."""
 
 
 @dataclass(frozen=True, slots=True)

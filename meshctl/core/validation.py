@@ -32,6 +32,7 @@ from meshctl.core.model import (
     WorkloadVersion,
 )
 from meshctl.core.names import LABEL_LIMIT, same_subset
+from meshctl.core.podrules import workload_problems
 from meshctl.core.timetext import format_duration
 
 Path = tuple[str | int, ...]
@@ -108,6 +109,8 @@ def _release_spec(release: Release, embedded: bool) -> Iterator[Problem]:
     stages = spec.strategy.canary.stages if spec.strategy.canary is not None else ()
     for path, message in hook_problems(spec.hooks, stages):
         yield Problem(("hooks", *path), message)
+    for path, message in workload_problems(spec, embedded=embedded):
+        yield Problem(path, message)
 
 
 def _mesh(mesh: MeshSpec, embedded: bool) -> Iterator[Problem]:

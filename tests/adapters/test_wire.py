@@ -47,6 +47,11 @@ SCALARS = {
     bool: st.booleans(),
     timedelta: st.timedeltas(),
     datetime: INSTANTS,
+    object: st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+        max_leaves=5,
+    ),
 }
 
 
