@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshctl.adapters.templates import TEMPLATES, TemplateRenderer, packaged_templates, template_context
+from meshctl.adapters.template_set import ROUTES as TEMPLATES
+from meshctl.adapters.template_set import packaged_templates
+from meshctl.adapters.templates import TemplateRenderer, template_context
 from meshctl.adapters.yaml12 import write_documents
 from meshctl.core.errors import TemplateError
 from meshctl.core.guard import find_lies
