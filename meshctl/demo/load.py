@@ -33,10 +33,11 @@ that is due opens a connection, until the proxy has no file left to answer on.""
 class Generator:
     """Sends and counts; one per process."""
 
-    def __init__(self, url: str, rps: float, seed: int | None) -> None:
+    def __init__(self, url: str, rps: float, seed: int | None, host: str | None = None) -> None:
         self.counts = LoadCounts()
         self.stop = asyncio.Event()
         self._url = URL(url)
+        self._headers = {"host": host} if host else {}
         self._rps = rps
         self._random = random.Random(seed)  # noqa: S311 - arrival times, not a secret
         self._loop = asyncio.get_running_loop()
@@ -46,7 +47,7 @@ class Generator:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
         async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers
         ) as session:
             on_their_way: set[asyncio.Task[None]] = set()
             due = self._loop.time()
@@ -96,10 +97,12 @@ async def _report(generator: Generator, out: Path) -> None:
         await asyncio.sleep(SNAPSHOT_S)
 
 
-async def drive(url: str, rps: float, seed: int | None, out: Path, limit: int | None = None) -> None:
+async def drive(
+    url: str, rps: float, seed: int | None, out: Path, limit: int | None = None, host: str | None = None
+) -> None:
     """Generate load until SIGTERM, SIGINT or ``limit`` requests, with snapshots in ``out``."""
     loop = asyncio.get_running_loop()
-    generator = Generator(url, rps, seed)
+    generator = Generator(url, rps, seed, host)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, generator.stop.set)
     reporter = asyncio.create_task(_report(generator, out))
@@ -113,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and generate load."""
     parser = argparse.ArgumentParser(prog="python -m meshctl.demo.load", description="Open-loop HTTP load.")
     parser.add_argument("--url", required=True, help="where the requests go")
+    parser.add_argument("--host", help="the host that is asked for, when it is not the URL's")
     parser.add_argument("--rps", type=float, default=600.0, help="requests a second on average (default: %(default)g)")
     parser.add_argument("--seed", type=int, help="repeat the same arrival times")
     parser.add_argument("--requests", type=int, help="stop after this many; without it: on SIGTERM")
@@ -120,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not 0 < options.rps <= 100_000:
         parser.error(f"--rps {options.rps:g} is not a rate: give more than 0 and at most 100000 requests a second")
-    asyncio.run(drive(options.url, options.rps, options.seed, options.out, options.requests))
+    asyncio.run(drive(options.url, options.rps, options.seed, options.out, options.requests, options.host))
     return 0
 
 

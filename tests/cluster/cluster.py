@@ -1,0 +1,128 @@
+"""The whole cluster in one object: control plane, node, proxies, Prometheus, and the faults one can do to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.cluster import netns, proxies
+from tests.cluster.addresses import ISTIOD_DEBUG_URL, SYSTEM
+from tests.cluster.api import Api
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.process import Process
+from tests.cluster.prometheus import Prometheus
+from tests.cluster.telemetry import envoy_filter
+
+EDGE = f"{SYSTEM}/edge"
+"""The Gateway that a VirtualService names to be reached from outside."""
+SCRAPE_S = float(os.environ.get("MESHCTL_CLUSTER_SCRAPE_S", "5"))
+
+
+class Cluster:
+    """Everything, from `start` to `stop`.  Each program is a `Process`: ``cluster.istiod.kill()``, ``.freeze()``..."""
+
+    def __init__(self, scrape_s: float = SCRAPE_S) -> None:
+        self._scrape_s = scrape_s
+        self.network = netns.Namespace()
+        self.started_in_s = 0.0
+        self._programs: list[Process] = []
+
+    def start(self) -> None:
+        """Bring everything up in a new network namespace, which the calling thread enters."""
+        began = time.monotonic()
+        self.network.open()
+        folder = self.network.folder
+        self.plane = ControlPlane(folder)
+        self.gateway = proxies.gateway(folder)
+        self.sidecar = proxies.sidecar(folder)
+        self.prometheus = Prometheus(folder, [self.gateway, self.sidecar], self._scrape_s)
+        self.nodelet = self._nodelet(folder)
+        self.etcd, self.api_server = self.plane.etcd, self.plane.api_server
+        self.controller_manager, self.istiod = self.plane.controller_manager, self.plane.istiod
+        plane = (self.etcd, self.api_server, self.controller_manager, self.istiod)
+        self._programs = [*plane, self.nodelet, self.gateway, self.sidecar, self.prometheus]
+        self.prometheus.start()
+        self.plane.start()
+        self.api = self.plane.api
+        self.kubeconfig = self.plane.credentials.kubeconfig
+        self.nodelet.start()
+        for manifest in (_edge(), _no_secrets(), envoy_filter()):
+            self.api.apply(manifest)
+        self.gateway.start()
+        self.sidecar.start()
+        self.plane.ready()
+        for process in self.processes():
+            process.ready()
+        self.started_in_s = time.monotonic() - began
+
+    def stop(self) -> None:
+        """End everything, at once; nothing stays."""
+        for process in reversed(self._programs):
+            process.kill()
+        if hasattr(self, "api"):
+            self.api.close()
+        self.network.close()
+
+    def processes(self) -> list[Process]:
+        """Every program, in the order in which they need each other."""
+        return list(self._programs)
+
+    def heal(self) -> None:
+        """Undo every fault and wait until everything serves."""
+        for process in self.processes():
+            process.heal()
+
+    def kubectl(self, *words: str, given: str | None = None) -> str:
+        """What kubectl prints, as the administrator."""
+        return self.plane.kubectl(*words, given=given)
+
+    def istioctl(self, *words: str, given: str | None = None) -> str:
+        """What istioctl prints."""
+        return self.plane.istioctl(*words, given=given)
+
+    def kubeconfig_for(self, namespace: str, account: str, seconds: int = 3600) -> Path:
+        """A kubeconfig with a real token of a service account, for RBAC as it is."""
+        token = self.api.token_for(namespace, account, seconds)
+        path = self.network.folder / f"kubeconfig-{namespace}-{account}"
+        return self.plane.credentials.write_kubeconfig(path, token, namespace)
+
+    def api_as(self, namespace: str, account: str, seconds: int = 3600) -> Api:
+        """A client with a real token of a service account."""
+        return Api(self.plane.credentials.authority, self.api.token_for(namespace, account, seconds))
+
+    def istiod_debug(self, path: str) -> Any:
+        """What istiod tells at ``/debug/PATH``, asked from its own loopback."""
+        return httpx.get(f"{ISTIOD_DEBUG_URL}/debug/{path}", trust_env=False, timeout=10).json()
+
+    def _nodelet(self, folder: Path) -> Process:
+        words = ["--folder", folder / "pods", "--kubeconfig", folder / "kubeconfig"]
+        log = folder / "nodelet.log"
+        return Process("nodelet", [sys.executable, "-m", "tests.cluster.nodelet", *words], log, self._node_is_there)
+
+    def _node_is_there(self) -> bool:
+        return bool(self.api.list("v1", "Node"))
+
+
+def _edge() -> dict[str, Any]:
+    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"], "bind": proxies.GATEWAY}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "edge", "namespace": SYSTEM},
+        "spec": {"selector": {"istio": "ingressgateway"}, "servers": [server]},
+    }
+
+
+def _no_secrets() -> dict[str, Any]:
+    """Plain Envoy gets no certificates: its inbound listener would wait for them for ever."""
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "default", "namespace": SYSTEM},
+        "spec": {"mtls": {"mode": "DISABLE"}},
+    }

@@ -1,0 +1,60 @@
+"""Fixtures of the cluster tier: one control plane for the whole run, a fresh Kubernetes namespace for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import build, needs
+from tests.cluster.cluster import Cluster
+from tests.cluster.shop import Shop
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real control plane in a network namespace of its own.  The test's thread is inside that namespace."""
+    missing = [reason for reason in (needs.namespace_missing(), build.not_built()) if reason]
+    missing += [f"{package} is not installed (make cluster)" for package in needs.missing_packages()]
+    if missing:
+        pytest.skip(f"no control plane here: {'; '.join(missing)}")
+    cluster = Cluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def empty_shop(cluster: Cluster) -> Iterator[Shop]:
+    """A fresh namespace with the Service ``shop`` and nothing behind it.  Faults of the test are undone after it."""
+    shop = Shop(cluster, f"test-{os.getpid()}-{next(_NUMBERS)}")
+    try:
+        yield shop
+    finally:
+        cluster.heal()
+        shop.remove()
+
+
+@pytest.fixture
+def namespace(empty_shop: Shop) -> Shop:
+    """A fresh namespace with the Service ``shop`` and the Deployments ``shop-v1`` and ``shop-v2``, both ready."""
+    for version in ("v1", "v2"):
+        empty_shop.deploy(version, wait=False)
+    for version in ("v1", "v2"):
+        empty_shop.wait_ready(version)
+    return empty_shop
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lies here belongs to the tier."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)

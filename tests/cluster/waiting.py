@@ -1,0 +1,38 @@
+"""Waiting for a condition, with a time limit and a word about what was waited for; never by the clock alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+LOOK_EVERY_S = 0.05
+
+
+def eventually(
+    look: Callable[[], Answer],
+    within_s: float,
+    what: str,
+    *,
+    despite: tuple[type[Exception], ...] = (),
+    detail: Callable[[], str] = str,
+) -> Answer:
+    """Call ``look`` until its answer is true, and return that answer.
+
+    An exception of ``despite`` counts as not yet.  Raises `AssertionError` with the last answer, or the last
+    exception, and ``detail()`` when the time is over.
+    """
+    deadline = time.monotonic() + within_s
+    last: object = None
+    while True:
+        try:
+            answer = look()
+            if answer:
+                return answer
+            last = answer
+        except despite as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {within_s:g} s still not: {what}; last seen: {last!r} {detail()}".rstrip())
+        time.sleep(0.02)
