@@ -180,12 +180,27 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """Routes that stay somebody else's: only the weights of the named ones change hands.
+
+    ``destination_rule``: the one that declares the subsets; ``None``: the only one of the service.
+    """
+
+    virtual_service: str
+    routes: tuple[str, ...]
+    destination_rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MeshSpec:
+    """``adopt`` belongs to ``ownership: adopt``, where ``hosts`` and ``gateways`` are the adopted object's own."""
+
     ownership: Ownership = Ownership.GENERATED
     hosts: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ("mesh",)
     timeout: timedelta | None = None
     retries: Retries | None = None
+    adopt: Adoption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,13 +419,14 @@ class Routing:
 @dataclass(frozen=True, slots=True)
 class LiveRouting:
     """What the mesh was found to do.  ``weights`` maps version to percent; ``in_effect`` says that the data
-    plane has taken up exactly this revision."""
+    plane has taken up exactly this revision, ``lacks`` what keeps it from being so, where that is known."""
 
     weights: dict[str, float]
     run: str
     aborted: bool
     revision: str
     in_effect: bool
+    lacks: str = ""
 
 
 # ------------------------------------------------------------------------------------ what was seen

@@ -265,7 +265,8 @@ def _problem(turn: Turn, seen: Seen) -> tuple[Reason, str, str] | None:
     if _in_flight(run):
         if now - run.changed_at <= EFFECT_TIMEOUT:
             return None
-        found = seen.mesh_problem or f"the data plane still has {run.confirmed:g} %"
+        lacks = seen.live.lacks if seen.live is not None else ""
+        found = seen.mesh_problem or lacks or f"the data plane still has {run.confirmed:g} %"
         return (
             Reason.NOT_IN_EFFECT,
             f"{run.weight:g} % is not in effect after {EFFECT_TIMEOUT.seconds} s: {found}",

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from meshctl.core.errors import InvalidInput
 from meshctl.core.guard import thousandths
 from meshctl.core.hookrules import hook_problems
+from meshctl.core.meshrules import ownership_problems
 from meshctl.core.model import (
     FULL,
     AnalysisSpec,
@@ -23,7 +24,6 @@ from meshctl.core.model import (
     Gate,
     MeshSpec,
     Metadata,
-    Ownership,
     Release,
     Retries,
     Stage,
@@ -33,6 +33,7 @@ from meshctl.core.model import (
 )
 from meshctl.core.names import LABEL_LIMIT, same_subset
 from meshctl.core.podrules import workload_problems
+from meshctl.core.tenancy import Claims, foreign_names
 from meshctl.core.timetext import format_duration
 
 Path = tuple[str | int, ...]
@@ -61,9 +62,16 @@ class Problem(NamedTuple):
     message: str
 
 
-def validate_release(release: Release, *, embedded: bool = False) -> list[Problem]:
-    """Everything that is wrong with a release; ``embedded`` refuses what only a cluster can do."""
-    return [*_metadata(release.metadata), *_under(("spec",), _release_spec(release, embedded))]
+def validate_release(release: Release, *, embedded: bool = False, claims: Claims | None = None) -> list[Problem]:
+    """Everything that is wrong with a release.
+
+    ``embedded`` refuses what only a cluster can do; ``claims``, of a cluster's operator, what lies outside of the
+    release's namespace (`meshctl.core.tenancy`).
+    """
+    found = [*_metadata(release.metadata), *_under(("spec",), _release_spec(release, embedded))]
+    known = {problem.path for problem in found}
+    foreign = foreign_names(release, claims) if claims is not None else ()
+    return found + [Problem(path, message) for path, message in foreign if path not in known]
 
 
 def validate_workload(workload: Workload) -> list[Problem]:
@@ -98,7 +106,9 @@ def _release_spec(release: Release, embedded: bool) -> Iterator[Problem]:
     yield from _version(("version",), spec.version)
     yield from _dns_label(("service",), spec.service)
     yield from _label_key(("versionLabel",), spec.version_label)
-    yield from _under(("mesh",), _mesh(spec.mesh, embedded))
+    yield from _under(("mesh",), _mesh(spec.mesh))
+    for path, message in ownership_problems(release, embedded=embedded):
+        yield Problem(path, message)
     if spec.strategy.canary is None:
         yield Problem(("strategy",), "must name exactly one strategy: canary")
     else:
@@ -113,11 +123,7 @@ def _release_spec(release: Release, embedded: bool) -> Iterator[Problem]:
         yield Problem(path, message)
 
 
-def _mesh(mesh: MeshSpec, embedded: bool) -> Iterator[Problem]:
-    if embedded and mesh.ownership is not Ownership.GENERATED:
-        yield Problem(
-            ("ownership",), f"'{mesh.ownership.value}' needs a cluster with Istio; without one write 'generated'"
-        )
+def _mesh(mesh: MeshSpec) -> Iterator[Problem]:
     for position, host in enumerate(mesh.hosts):
         if not _HOST.fullmatch(host) or len(host) > 253:
             yield Problem(("hosts", position), f"{host!r} is not a host name such as shop or shop.example.com")

@@ -6,7 +6,7 @@ import pytest
 
 from meshctl.adapters.manifests import dump_yaml, load_manifests, load_text
 from meshctl.core.errors import InvalidInput
-from meshctl.core.model import Ownership, Release, Workload
+from meshctl.core.model import Adoption, Ownership, Release, Workload
 
 ROOT = Path(__file__).parents[2]
 RELEASE = """\
@@ -101,7 +101,7 @@ STAGES = RELEASE + "  strategy:\n    canary:\n      stages:\n      - {weight: 1}
         (RELEASE + "  version: '3'\n", "7:3: the key 'version' stands here twice; it was given on line 5 already"),
         (RELEASE + "\t", "not valid YAML"),
         (RELEASE.replace("  service: shop\n", ""), "5:3: spec.service: is missing"),
-        (RELEASE + "  mesh:\n", "7:8: spec.mesh: must be a mapping, found nothing\n  its fields are: gateways, hosts"),
+        (RELEASE + "  mesh:\n", "7:8: spec.mesh: must be a mapping, found nothing\n  its fields are: adopt, gateways, hosts"),
         (RELEASE + "  keepWarm: 60\n", "7:13: spec.keepWarm: must be a duration, found the number 60\n  write a"),
         (STAGES, "11:10: spec.strategy.canary.stages[1].wieght: unknown field; did you mean 'weight'?  allowed"),
         (RELEASE + "  strategy: {blueGreen: {}}\n", "7:14: spec.strategy.blueGreen: the strategy blueGreen is"),
@@ -146,9 +146,11 @@ def test_a_release_is_checked_against_a_workload_that_is_known_already():
 
 
 def test_in_a_cluster_other_ownership_is_sound():
-    (release,) = load_text(RELEASE + "  mesh: {ownership: adopt}\n", embedded=False)
+    text = RELEASE + "  mesh: {ownership: adopt, adopt: {virtualService: shop, routes: [main, admin]}}\n"
+    (release,) = load_text(text, embedded=False)
     assert isinstance(release, Release)
     assert release.spec.mesh.ownership is Ownership.ADOPT
+    assert release.spec.mesh.adopt == Adoption("shop", ("main", "admin"))
 
 
 @pytest.mark.parametrize(

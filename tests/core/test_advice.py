@@ -80,7 +80,7 @@ RELEASES = {
     ),
     "mesh-gateway-missing": ({"mesh": {"gateways": ["edge"]}}, "mesh", "gateways"),
     "hosts-without-service": ({"mesh": {"hosts": ["example.com"]}}, "mesh", "hosts"),
-    "needs-cluster": ({"mesh": {"ownership": "adopt"}}, "mesh", "ownership"),
+    "needs-cluster": ({"mesh": {"ownership": "delegate"}}, "mesh", "ownership"),
     "version-moves": ({"version": "latest"}, "version"),
     "keep-warm-zero": ({"keepWarm": "0s"}, "keepWarm"),
     "keep-warm-short": ({"keepWarm": "1m"}, "keepWarm"),

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from meshctl.core.model import (
+    Adoption,
     AnalysisSpec,
     CanaryStrategy,
     Gate,
@@ -26,6 +27,7 @@ from meshctl.core.model import (
     WorkloadSpec,
     WorkloadVersion,
 )
+from meshctl.core.tenancy import Claims
 from meshctl.core.validation import validate_release, validate_together, validate_workload
 
 GOOD = Release(Metadata("shop"), ReleaseSpec("2.1.0", "shop"))
@@ -144,13 +146,61 @@ def test_what_is_unusual_but_sound_is_accepted(value):
     assert validate_release(value, embedded=True) == []
 
 
-@pytest.mark.parametrize("ownership", [Ownership.DELEGATE, Ownership.ADOPT])
-def test_ownership_that_needs_a_cluster_is_refused_without_one(ownership):
-    value = mesh(ownership=ownership)
+@pytest.mark.parametrize(
+    "value",
+    [
+        mesh(ownership=Ownership.DELEGATE),
+        mesh(ownership=Ownership.ADOPT, adopt=Adoption("shop", ("main",))),
+        mesh(ownership=Ownership.ADOPT, adopt=Adoption("shop.v1", ("main", "a b"), "shop")),
+    ],
+)
+def test_ownership_that_needs_a_cluster_is_refused_without_one(value):
     assert validate_release(value) == []
     path, said = only(validate_release(value, embedded=True))
     assert path == "spec.mesh.ownership"
     assert "needs a cluster" in said
+
+
+ADOPT, DELEGATE = Ownership.ADOPT, Ownership.DELEGATE
+MAIN = Adoption("shop", ("main",))
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "said"),
+    [
+        (mesh(ownership=ADOPT), "mesh.adopt", "must name virtualService and routes"),
+        (mesh(adopt=MAIN), "mesh.adopt", "belongs to ownership: adopt, found ownership: generated"),
+        (mesh(ownership=DELEGATE, adopt=MAIN), "mesh.adopt", "belongs to ownership: adopt"),
+        (mesh(ownership=ADOPT, adopt=MAIN, hosts=("shop",)), "mesh.hosts", "VirtualService shop says it"),
+        (mesh(ownership=ADOPT, adopt=MAIN, gateways=("edge",)), "mesh.gateways", "has no effect"),
+        (mesh(ownership=ADOPT, adopt=MAIN, timeout=HOUR), "mesh.timeout", "has no effect"),
+        (mesh(ownership=ADOPT, adopt=MAIN, retries=Retries(1)), "mesh.retries", "has no effect"),
+        (mesh(ownership=DELEGATE, hosts=("shop",)), "mesh.hosts", "the VirtualService that delegates"),
+        (mesh(ownership=ADOPT, adopt=Adoption("other/shop", ("main",))), "mesh.adopt.virtualService", "not the name"),
+        (mesh(ownership=ADOPT, adopt=Adoption("shop", ("main",), "x/y")), "mesh.adopt.destinationRule", "not the name"),
+        (mesh(ownership=ADOPT, adopt=Adoption("shop", ())), "mesh.adopt.routes", "from 1 to 50 routes"),
+        (mesh(ownership=ADOPT, adopt=Adoption("shop", ("",))), "mesh.adopt.routes.0", "is not the name of a route"),
+        (mesh(ownership=ADOPT, adopt=Adoption("shop", ("a", "a"))), "mesh.adopt.routes.1", "'a' stands here twice"),
+    ],
+)
+def test_what_does_not_fit_the_ownership_of_the_routes_is_named(value, field, said):
+    path, found = only(validate_release(value))
+    assert path == f"spec.{field}"
+    assert said in found
+
+
+def test_a_preview_needs_a_route_of_its_own_which_adopted_routes_are_not():
+    value = replace(
+        mesh(ownership=ADOPT, adopt=MAIN),
+        spec=replace(mesh(ownership=ADOPT, adopt=MAIN).spec, strategy=Strategy(CanaryStrategy(Preview("x-version")))),
+    )
+    assert only(validate_release(value))[0] == "spec.strategy.canary.preview"
+
+
+def test_with_the_claims_of_a_cluster_foreign_names_are_refused():
+    value = mesh(hosts=("shop.other.svc.cluster.local",))
+    assert validate_release(value) == []
+    assert only(validate_release(value, claims=Claims()))[0] == "spec.mesh.hosts.0"
 
 
 def test_all_broken_rules_are_named_at_once():
