@@ -15,6 +15,10 @@ Found = tuple[tuple[str | int, ...], str]
 HOOKS_LIMIT = 20
 RETRIES_LIMIT = 10
 URL_LIMIT = 2000
+HEADERS_LIMIT = 20
+WORDS_LIMIT = 64
+WORD_LIMIT = 2000
+"""Most characters of one word of a command."""
 LONGEST = timedelta(hours=1)
 LONGEST_AT_THE_END = timedelta(minutes=5)
 """The next run waits until the hooks at the end of the one before have been asked, so they must be short."""
@@ -23,7 +27,7 @@ RESERVED_HEADERS = frozenset(
     {"host", "connection", "content-length", "content-type", "transfer-encoding", "idempotency-key", "accept-encoding"}
 )
 
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9]{0,99})", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _URL = re.compile(r"[!-~]+", re.ASCII)
@@ -36,7 +40,7 @@ def hook_problems(hooks: Sequence[Hook], stages: Sequence[Stage]) -> Iterator[Fo
     seen: set[str] = set()
     weights = {stage.weight for stage in stages} | {100.0}
     for position, hook in enumerate(hooks):
-        if not _NAME.fullmatch(hook.name):
+        if not NAME.fullmatch(hook.name):
             yield (position, "name"), "must be at most 63 lower-case letters, digits and '-', such as smoke-test"
         elif hook.name in seen:
             yield (position, "name"), f"{hook.name!r} stands here twice; answers are known by the name of their hook"
@@ -63,7 +67,11 @@ def _target(hook: Hook) -> Iterator[Found]:
             yield ("http", *path), message
     if hook.command and not hook.command[0].strip():
         yield ("command",), "must name a program and its arguments, such as [python3, smoke.py]"
+    if len(hook.command) > WORDS_LIMIT:
+        yield ("command",), f"must be at most {WORDS_LIMIT} words, found {len(hook.command)}; write a script"
     for index, word in enumerate(hook.command):
+        if len(word) > WORD_LIMIT:
+            yield ("command", index), f"must have at most {WORD_LIMIT} characters, found {len(word)}; write a script"
         if "\0" in word:
             yield ("command", index), "holds a zero byte, which no program can be given"
 
@@ -71,6 +79,8 @@ def _target(hook: Hook) -> Iterator[Found]:
 def _http(http: HttpHook) -> Iterator[Found]:
     for message in _url(http.url):
         yield ("url",), message
+    if len(http.headers) > HEADERS_LIMIT:
+        yield ("headers",), f"must be at most {HEADERS_LIMIT}, found {len(http.headers)}"
     for name, ref in http.headers.items():
         if not _HEADER.fullmatch(name):
             yield ("headers",), "holds a name that is not one of a header, such as Authorization"

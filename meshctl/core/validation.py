@@ -42,16 +42,22 @@ LONGEST = timedelta(days=30)
 DECIDING_WEIGHT = 50.0
 """Above this weight a stage is a bake and has no gate that could promote."""
 STAGES_LIMIT = 50
+HOSTS_LIMIT = 32
+GATEWAYS_LIMIT = 16
+NAME_LIMIT = 253
+"""Most characters of a host, a gateway or the prefix of a label key, as of every DNS name."""
+HEADER_LIMIT = 100
+RETRY_ON_LIMIT = 200
 REPLICAS_LIMIT = 100
 RESERVED_ENVIRONMENT = ("HOST", "PORT", "VERSION", "REPLICA")
 
-_DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
-_HOST = re.compile(r"(?:\*|(?:\*\.)?[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)", re.ASCII)
-_GATEWAY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?", re.ASCII)
-_LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
-_LABEL_PREFIX = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?", re.ASCII)
-_HEADER = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
-_RETRY_ON = re.compile(r"[a-z0-9-]+(?:, ?[a-z0-9-]+)*", re.ASCII)
+DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+HOST = re.compile(r"(?:\*|(?:\*\.)?[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)", re.ASCII)
+GATEWAY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?", re.ASCII)
+LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
+LABEL_PREFIX = re.compile(r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?", re.ASCII)
+HEADER = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
+RETRY_ON = re.compile(r"[a-z0-9-]+(?:, ?[a-z0-9-]+)*", re.ASCII)
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -124,15 +130,21 @@ def _release_spec(release: Release, embedded: bool) -> Iterator[Problem]:
 
 
 def _mesh(mesh: MeshSpec) -> Iterator[Problem]:
+    for name, count, limit in (
+        ("hosts", len(mesh.hosts), HOSTS_LIMIT),
+        ("gateways", len(mesh.gateways), GATEWAYS_LIMIT),
+    ):
+        if count > limit:
+            yield Problem((name,), f"must be at most {limit}, found {count}")
     for position, host in enumerate(mesh.hosts):
-        if not _HOST.fullmatch(host) or len(host) > 253:
+        if not HOST.fullmatch(host) or len(host) > NAME_LIMIT:
             yield Problem(("hosts", position), f"{host!r} is not a host name such as shop or shop.example.com")
         elif host in mesh.hosts[:position]:
             yield Problem(("hosts", position), f"{host!r} stands here twice")
     if not mesh.gateways:
         yield Problem(("gateways",), "must name at least one gateway; 'mesh' means all traffic inside the mesh")
     for position, gateway in enumerate(mesh.gateways):
-        if not _GATEWAY.fullmatch(gateway) or len(gateway) > 253:
+        if not GATEWAY.fullmatch(gateway) or len(gateway) > NAME_LIMIT:
             yield Problem(("gateways", position), f"{gateway!r} is not a gateway such as mesh, edge or infra/edge")
         elif gateway in mesh.gateways[:position]:
             yield Problem(("gateways", position), f"{gateway!r} stands here twice")
@@ -145,15 +157,15 @@ def _mesh(mesh: MeshSpec) -> Iterator[Problem]:
 def _retries(retries: Retries) -> Iterator[Problem]:
     if not 0 <= retries.attempts <= 10:
         yield Problem(("attempts",), f"must be from 0 to 10, found {retries.attempts}")
-    if not _RETRY_ON.fullmatch(retries.retry_on):
-        yield Problem(("retryOn",), f"must be conditions parted by commas, found {retries.retry_on!r}")
+    if not RETRY_ON.fullmatch(retries.retry_on) or len(retries.retry_on) > RETRY_ON_LIMIT:
+        yield Problem(("retryOn",), f"must be conditions parted by commas, found {retries.retry_on[:80]!r}")
     if retries.per_try_timeout is not None:
         yield from _duration(("perTryTimeout",), retries.per_try_timeout)
 
 
 def _canary(canary: CanaryStrategy) -> Iterator[Problem]:
     header = canary.preview.header.lower() if canary.preview is not None else None
-    if header is not None and (not _HEADER.fullmatch(header) or header == "host" or len(header) > 100):
+    if header is not None and (not HEADER.fullmatch(header) or header == "host" or len(header) > HEADER_LIMIT):
         yield Problem(("preview", "header"), f"{header!r} is not a header such as x-meshctl-preview")
     stages = canary.stages
     if not 1 <= len(stages) <= STAGES_LIMIT:
@@ -294,7 +306,7 @@ def _version(path: Path, version: str) -> Iterator[Problem]:
         yield Problem(path, "must not be empty")
     elif len(version) > LABEL_LIMIT:
         yield Problem(path, f"must have at most {LABEL_LIMIT} characters, as every pod label, found {len(version)}")
-    elif not _LABEL_NAME.fullmatch(version):
+    elif not LABEL_NAME.fullmatch(version):
         yield Problem(
             path,
             f"{version!r} cannot be the value of a pod label: letters, digits, '.', '_' and '-' are allowed, "
@@ -303,7 +315,7 @@ def _version(path: Path, version: str) -> Iterator[Problem]:
 
 
 def _dns_label(path: Path, name: str) -> Iterator[Problem]:
-    if not _DNS_LABEL.fullmatch(name):
+    if not DNS_LABEL.fullmatch(name):
         yield Problem(
             path,
             f"{name[:80]!r} is not a DNS label: at most {LABEL_LIMIT} lower-case letters, digits and '-', "
@@ -313,8 +325,8 @@ def _dns_label(path: Path, name: str) -> Iterator[Problem]:
 
 def _label_key(path: Path, key: str) -> Iterator[Problem]:
     prefix, slash, name = key.rpartition("/")
-    prefixed = not slash or (_LABEL_PREFIX.fullmatch(prefix) and len(prefix) <= 253)
-    if not prefixed or not _LABEL_NAME.fullmatch(name):
+    prefixed = not slash or (LABEL_PREFIX.fullmatch(prefix) and len(prefix) <= NAME_LIMIT)
+    if not prefixed or not LABEL_NAME.fullmatch(name):
         yield Problem(path, f"{key[:80]!r} is not a label key such as version or example.com/version")
 
 
