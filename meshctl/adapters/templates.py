@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from meshctl.adapters.template_set import ROUTES, TIME_LIMIT_S, TemplateSet
-from meshctl.core.guard import find_lies, hosts, preview_header, shares
+from meshctl.core.guard import find_lies, gateways, hosts, preview_header, shares
 from meshctl.core.model import Release, Retries, Routing
 from meshctl.core.ports import Manifest
 from meshctl.core.timetext import format_duration
@@ -59,7 +59,7 @@ def template_context(release: Release, routing: Routing) -> dict[str, Any]:
             "version": release.spec.version,
             "version_label": release.spec.version_label,
             "hosts": list(hosts(release)),
-            "gateways": list(mesh.gateways),
+            "gateways": list(gateways(release)),
             "timeout": None if mesh.timeout is None else format_duration(mesh.timeout),
             "retries": None if mesh.retries is None else _retries(mesh.retries),
             "preview_header": header,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshctl.core.errors import InvalidInput
-from meshctl.core.model import ABORTED_ANNOTATION, FULL, RUN_ANNOTATION, Release, Routing
+from meshctl.core.model import ABORTED_ANNOTATION, FULL, RUN_ANNOTATION, Ownership, Release, Routing
 from meshctl.core.names import subset_name
 
 NETWORKING_API = "networking.istio.io/v1"
@@ -71,8 +71,15 @@ def shares(routing: Routing) -> tuple[Share, ...]:
 
 
 def hosts(release: Release) -> tuple[str, ...]:
-    """The hosts whose requests are routed; the service's own name when none is given."""
+    """The hosts whose requests are routed; the service's own name when none is given, nothing for a delegate."""
+    if release.spec.mesh.ownership is Ownership.DELEGATE:
+        return ()
     return release.spec.mesh.hosts or (release.spec.service,)
+
+
+def gateways(release: Release) -> tuple[str, ...]:
+    """Where these requests come in; nothing for a delegate."""
+    return () if release.spec.mesh.ownership is Ownership.DELEGATE else release.spec.mesh.gateways
 
 
 def preview_header(release: Release) -> str | None:
@@ -139,8 +146,12 @@ class _Guard:
     # -------------------------------------------------------------------------------- VirtualService
 
     def virtual_service(self, spec: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        wished = {"hosts": hosts(self.release), "gateways": gateways(self.release)}
+        if not any(wished.values()):
+            for key in wished.keys() & spec.keys():
+                yield (key,), "may not be rendered: the VirtualService that delegates to this one says it"
+            wished = {}
         yield from _strangers(spec, ("hosts", "gateways", "http", "exportTo"))
-        wished = {"hosts": hosts(self.release), "gateways": self.release.spec.mesh.gateways}
         for key, wish in wished.items():
             if _texts(spec.get(key)) != sorted(wish):
                 yield (key,), f"must be {', '.join(wish)}, as in the release, found {spec.get(key)!r}"

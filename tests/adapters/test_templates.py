@@ -20,6 +20,7 @@ from meshctl.core.model import (
     CanaryStrategy,
     MeshSpec,
     Metadata,
+    Ownership,
     Preview,
     Release,
     ReleaseSpec,
@@ -45,6 +46,7 @@ FULL = Release(
         strategy=Strategy(CanaryStrategy(Preview("X-Meshctl-Preview"))),
     ),
 )
+DELEGATE = replace(PLAIN, spec=replace(PLAIN.spec, mesh=MeshSpec(Ownership.DELEGATE, timeout=timedelta(seconds=2))))
 ROUTING = Routing("2.0.0", "2.1.0", 0.1, "shop-7")
 VIRTUAL_SERVICE, DESTINATION_RULE = (packaged_templates() / name for name in TEMPLATES)
 
@@ -70,6 +72,7 @@ def snapshot(name, objects):
         ("full_aborted", FULL, replace(ROUTING, candidate_weight=0.0, aborted=True)),
         ("full_one_version", FULL, Routing("2.1.0", None, 0.0, "shop-7")),
         ("plain_canary", PLAIN, replace(ROUTING, candidate_weight=100.0)),
+        ("delegate_canary", DELEGATE, ROUTING),
     ],
 )
 def test_the_rendered_objects_are_as_reviewed(renderer, name, release, routing):

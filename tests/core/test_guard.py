@@ -1,6 +1,7 @@
 """The guard: what was decided passes, whatever else is rendered is named."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,17 @@ from hypothesis import strategies as st
 
 from meshctl.core.errors import InvalidInput
 from meshctl.core.guard import find_lies, shares, thousandths
-from meshctl.core.model import CanaryStrategy, Metadata, Preview, Release, ReleaseSpec, Routing, Strategy
+from meshctl.core.model import (
+    CanaryStrategy,
+    MeshSpec,
+    Metadata,
+    Ownership,
+    Preview,
+    Release,
+    ReleaseSpec,
+    Routing,
+    Strategy,
+)
 from meshctl.core.names import subset_name
 
 HEADER = "x-preview"
@@ -157,6 +168,18 @@ def test_a_lie_is_named(change, said):
 )
 def test_what_is_not_about_where_requests_go_is_the_templates_affair(change):
     assert lies(change) == []
+
+
+def test_a_delegate_has_neither_hosts_nor_gateways():
+    release = replace(RELEASE, spec=replace(RELEASE.spec, mesh=MeshSpec(Ownership.DELEGATE)))
+    objects = truth()
+    found = {".".join(map(str, lie.path)) for lie in find_lies(release, ROUTING, objects)}
+    assert found == {"spec.hosts", "spec.gateways"}
+    for key in ("hosts", "gateways"):
+        del objects[0]["spec"][key]
+    assert find_lies(release, ROUTING, objects) == []
+    objects[0]["spec"]["http"][-1]["delegate"] = {"name": "other"}
+    assert [".".join(map(str, lie.path)) for lie in find_lies(release, ROUTING, objects)] == ["spec.http.2.delegate"]
 
 
 def test_aborted_routes_must_say_so():
