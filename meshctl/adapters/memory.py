@@ -185,7 +185,15 @@ class FakeMetrics:
                 counters.add(self._rps * seconds * weight / FULL, self._behaviours.get(version, Behaviour()))
 
     def read(
-        self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
+        self,
+        release: Release,
+        baseline: str,
+        candidate: str,
+        cursor: str,
+        *,
+        entry: int,
+        weight: float,
+        counts: bool = True,
     ) -> Reading:
         if self.problem:
             return Reading((), cursor, self.problem)
@@ -194,6 +202,8 @@ class FakeMetrics:
         totals = [self._whole(release, baseline), self._whole(release, candidate)]
         following = json.dumps({"time": now.isoformat(), "versions": [baseline, candidate], "totals": totals})
         before = json.loads(cursor) if cursor else None
+        if not counts:
+            return Reading((), following)
         if before is None or before["versions"] != [baseline, candidate]:
             return Reading(self._history(totals[0], now) if entry < 0 else (), following)
         start = datetime.fromisoformat(before["time"])

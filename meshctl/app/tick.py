@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -151,11 +152,14 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
     if run is None or run.phase.ended or run.baseline is None:
         return _Observation(seen, (), None, stored.judge_state, stored.cursor)
     entry = len(run.entries) - 1
-    reading = ports.metrics.read(release, run.baseline, run.candidate, stored.cursor, entry=entry, weight=run.confirmed)
+    counts = _counts(run, seen)
+    reading = ports.metrics.read(
+        release, run.baseline, run.candidate, stored.cursor, entry=entry, weight=run.confirmed, counts=counts
+    )
+    seen = replace(seen, metrics_silence=timedelta(seconds=reading.silence_s))
     if reading.problem:
         problems.append(reading.problem)
         seen = replace(seen, metrics_problem=reading.problem)
-    counts = _counts(run, seen)
     blocks = reading.blocks if counts else ()
     # What could not be cut off now must not be part of a later block: counting starts anew.
     cursor = reading.cursor if counts or not reading.problem else ""

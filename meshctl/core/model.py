@@ -469,16 +469,22 @@ class Block:
     baseline: ArmCounts
     candidate: ArmCounts
     bounds_ms: tuple[float, ...] = ()
+    approximate: bool = False
+    """The source summed up more series than can be followed one by one, so counts may be a little off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """An answer of the metrics: the new blocks, in order (none at the first reading after ``cursor`` was empty),
-    where to go on, and what was wrong, if anything."""
+    where to go on, and what was wrong, if anything.
+
+    ``silence_s``: so long after the end of a block there may be no newer one and nothing is wrong with the source.
+    """
 
     blocks: tuple[Block, ...]
     cursor: str
     problem: str | None = None
+    silence_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,6 +507,8 @@ class Seen:
     mesh_problem: str = ""
     metrics_problem: str = ""
     newest_block_end: datetime | None = None
+    metrics_silence: timedelta = timedelta(0)
+    """How old the newest block may become with a source that is in order."""
     hooks: tuple[HookAnswer, ...] = ()
     """What hooks have answered since they were asked."""
 
@@ -716,7 +724,8 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Which blocks a decision stands on: from, to, how many, their digest and their sums."""
+    """Which blocks a decision stands on: from, to, how many, their digest and their sums; how many of them are
+    approximate."""
 
     start: datetime | None
     end: datetime | None
@@ -724,6 +733,7 @@ class Inputs:
     digest: str
     baseline: ArmTotals
     candidate: ArmTotals
+    approximate: int = 0
 
 
 @dataclass(frozen=True, slots=True)

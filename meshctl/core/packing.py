@@ -1,8 +1,8 @@
 """Blocks as short exact text, and what a decision says of the blocks it stands on.
 
 A packed block is one line of compact JSON: start and end in microseconds since 1970, stage entry, weight, both
-arms (requests, bad, then the latency counts), the bucket bounds.  Two equal blocks pack to the same text and a
-packed block unpacks to an equal one, so a digest of the lines is a digest of the numbers.
+arms (requests, bad, then the latency counts), the bucket bounds, and a 1 if it is approximate.  Two equal blocks pack
+to the same text and a packed block unpacks to an equal one, so a digest of the lines is a digest of the numbers.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def pack(block: Block) -> str:
             [block.baseline.requests, block.baseline.bad, *block.baseline.latency],
             [block.candidate.requests, block.candidate.bad, *block.candidate.latency],
             [float(bound) for bound in block.bounds_ms],
+            *([1] if block.approximate else []),
         ]
     )
 
@@ -46,7 +47,9 @@ def pack(block: Block) -> str:
 def unpack(text: str) -> Block:
     """The block of one line.  Raises `ValueError` when the line is not a packed block."""
     try:
-        start, end, entry, weight, baseline, candidate, bounds = json.loads(text)
+        start, end, entry, weight, baseline, candidate, bounds, *marks = json.loads(text)
+        if marks not in ([], [1]):
+            raise TypeError
         return Block(
             start=_EPOCH + start * _MICROSECOND,
             end=_EPOCH + end * _MICROSECOND,
@@ -55,6 +58,7 @@ def unpack(text: str) -> Block:
             baseline=ArmCounts(baseline[0], baseline[1], tuple(baseline[2:])),
             candidate=ArmCounts(candidate[0], candidate[1], tuple(candidate[2:])),
             bounds_ms=tuple(bounds),
+            approximate=marks == [1],
         )
     except (TypeError, IndexError, OverflowError) as error:
         raise ValueError(f"not a packed block: {text[:80]!r}") from error
@@ -65,9 +69,11 @@ def inputs_of(lines: Sequence[str]) -> Inputs:
     start = unpack(lines[0]).start if lines else None
     end = unpack(lines[-1]).end if lines else None
     sums = [0, 0, 0, 0]
+    approximate = 0
     for line in lines:
-        _, _, _, _, baseline, candidate, _ = json.loads(line)
+        _, _, _, _, baseline, candidate, _, *marks = json.loads(line)
+        approximate += len(marks)
         for index, count in enumerate((*baseline[:2], *candidate[:2])):
             sums[index] += count
     arms = ArmTotals(requests=sums[0], bad=sums[1]), ArmTotals(requests=sums[2], bad=sums[3])
-    return Inputs(start, end, len(lines), digest("\n".join(lines)), *arms)
+    return Inputs(start, end, len(lines), digest("\n".join(lines)), *arms, approximate)

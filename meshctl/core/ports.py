@@ -146,12 +146,21 @@ class Metrics(Protocol):
     """What the versions of a release did."""
 
     def read(
-        self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
+        self,
+        release: Release,
+        baseline: str,
+        candidate: str,
+        cursor: str,
+        *,
+        entry: int,
+        weight: float,
+        counts: bool = True,
     ) -> Reading:
         """Everything since ``cursor`` as blocks of stage entry ``entry`` at confirmed ``weight`` percent.
 
         An empty cursor starts anew: no block, only a cursor; with ``entry`` -1 the blocks then are the baseline's
-        history, as far back as the source remembers.  Never raises: trouble is `Reading.problem`.
+        history, as far back as the source remembers.  With ``counts`` false nothing that happened until now is ever
+        part of a block: no block, only a cursor.  Never raises: trouble is `Reading.problem`.
         """
         ...
 

@@ -30,7 +30,7 @@ EFFECT_TIMEOUT = timedelta(seconds=30)
 """How long a decided weight may take to arrive in the data plane before the run is held."""
 
 STALE_AFTER = timedelta(seconds=15)
-"""Metrics older than this are an outage (design: README section 5)."""
+"""Metrics older than this are an outage, unless their source needs longer (design: README section 5)."""
 
 SELF_ENDING_HOLDS = (
     Reason.METRICS_OUTAGE,
@@ -272,11 +272,12 @@ def _problem(turn: Turn, seen: Seen) -> tuple[Reason, str, str] | None:
             f"{run.weight:g} % is not in effect after {EFFECT_TIMEOUT.seconds} s: {found}",
             _effect_of(run),
         )
-    if run.evidence_until is not None and now - run.evidence_until > STALE_AFTER:
+    silence = max(STALE_AFTER, seen.metrics_silence)
+    if run.evidence_until is not None and now - run.evidence_until > silence:
         found = seen.metrics_problem or "no answer"
         return (
             Reason.METRICS_OUTAGE,
-            f"no metrics for over {STALE_AFTER.seconds} s: {found}",
+            f"no metrics for over {silence.total_seconds():.0f} s: {found}",
             "the metrics to come back",
         )
     if judgement is not None and judgement.wait is not None:

@@ -164,7 +164,7 @@ def inputs_as_data(inputs: Inputs) -> Record:
         "digest": inputs.digest,
         "baseline": _sums(inputs.baseline),
         "candidate": _sums(inputs.candidate),
-    }
+    } | ({"approximate": inputs.approximate} if inputs.approximate else {})
 
 
 def _sums(totals: ArmTotals) -> Record:

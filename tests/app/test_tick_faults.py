@@ -310,6 +310,30 @@ def test_what_is_wrong_with_the_metrics_is_told_and_held(running):
     assert running.share() == 10.0
 
 
+def test_metrics_that_come_seldom_are_given_the_time_that_they_need(running):
+    metrics = RemarkedMetrics(running.world.metrics, silence_s=60.0)
+    running.ports = replace(running.ports, metrics=metrics)
+    running.world.metrics.problem = "not scraped yet"
+    running.tick(55)
+    assert running.run.phase is Phase.PROGRESSING
+    running.tick(10)
+    assert running.run.reason is Reason.METRICS_OUTAGE
+    assert "over 60 s" in running.run.message
+
+
+def test_the_metrics_are_told_when_what_they_see_belongs_to_no_stage(running):
+    metrics = RemarkedMetrics(running.world.metrics)
+    running.ports = replace(running.ports, metrics=metrics)
+    running.tick()
+    running.world.mesh.meddle("shop", {OLD: 40.0, NEW: 60.0})
+    running.tick()
+    running.world.metrics.problem = "the scrape failed"
+    running.tick()
+    assert metrics.counted[0]
+    assert not metrics.counted[1]
+    assert metrics.counted[-1]
+
+
 # ------------------------------------------------------------------------------------ templates
 
 
@@ -497,6 +521,18 @@ class Stale:
             self._store.save(name, expected_version, state, **rest)
         except Conflict as error:
             raise StaleStoreRead from error
+
+
+class RemarkedMetrics:
+    """Metrics that may be silent for a while; remembers which readings counted."""
+
+    def __init__(self, inner, silence_s=0.0):
+        self._inner, self._silence_s = inner, silence_s
+        self.counted: list[bool] = []
+
+    def read(self, *args, counts, **rest):
+        self.counted.append(counts)
+        return replace(self._inner.read(*args, counts=counts, **rest), silence_s=self._silence_s)
 
 
 class BlindMesh:

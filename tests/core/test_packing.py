@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +25,7 @@ BLOCKS = st.builds(
     baseline=ARMS,
     candidate=ARMS,
     bounds_ms=st.lists(st.floats(0.001, 1e6), max_size=20).map(tuple),
+    approximate=st.booleans(),
 )
 
 
@@ -38,7 +40,17 @@ def test_different_blocks_have_different_lines(one, other):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[1,2]", "[1,2,3,4,5,6,7]", "[0,0,0,0,[1],[1,2],[]]", "null", "[{},0,0,0,[0,0],[0,0],[]]"]
+    "text",
+    [
+        "",
+        "{}",
+        "[1,2]",
+        "[1,2,3,4,5,6,7]",
+        "[0,0,0,0,[1],[1,2],[]]",
+        "null",
+        "[{},0,0,0,[0,0],[0,0],[]]",
+        "[0,0,0,0,[0,0],[0,0],[],2]",
+    ],
 )
 def test_what_is_not_a_block_is_refused(text):
     with pytest.raises(ValueError, match=r"."):
@@ -50,6 +62,12 @@ def test_the_inputs_of_a_decision_are_window_count_and_sums():
     assert (inputs.start, inputs.end, inputs.blocks) == (NOON, NOON + timedelta(seconds=34), 34)
     assert inputs.baseline == ArmTotals(34 * 198, 0)
     assert inputs.candidate == ArmTotals(68, 17)
+
+
+def test_the_inputs_of_a_decision_tell_how_many_blocks_are_approximate():
+    lines = [pack(replace(block(second), approximate=second >= 30)) for second in range(34)]
+    assert inputs_of(lines).approximate == 4
+    assert inputs_of(lines[:30]).approximate == 0
 
 
 def test_no_blocks_make_empty_inputs_with_the_digest_of_nothing():

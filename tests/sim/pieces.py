@@ -96,20 +96,31 @@ class SimMetrics:
         self._to = clock.now()
         mesh.before_change.append(self._count)
 
-    def read(self, reader: Any, release: Any, old: str, new: str, cursor: str, *, entry: int, weight: float) -> Reading:
+    def read(
+        self,
+        reader: Any,
+        release: Any,
+        old: str,
+        new: str,
+        cursor: str,
+        *,
+        entry: int,
+        weight: float,
+        counts: bool,
+    ) -> Reading:
         if self.problem:
             return Reading((), cursor, self.problem)
         self._count()
         true, now = self._clock.now(), reader.now()
         totals = [self._totals.get(version, 0.0) for version in (old, new)]
         following = json.dumps([true.timestamp(), now.timestamp(), totals])
-        if not cursor:
+        if not cursor or not counts:
             return Reading((), following)
         true_start, start, before = json.loads(cursor)
         if start >= now.timestamp():
             return Reading((), cursor if start == now.timestamp() else following)
-        counts = [math.floor(a - b + 0.5) for a, b in zip(totals, before, strict=True)]
-        arms = ArmCounts(counts[0], 0), ArmCounts(0 if self.lie else counts[1], 0)
+        done = [math.floor(a - b + 0.5) for a, b in zip(totals, before, strict=True)]
+        arms = ArmCounts(done[0], 0), ArmCounts(0 if self.lie else done[1], 0)
         block = Block(datetime.fromtimestamp(start, UTC), now, entry, weight, *arms)
         self.spans[block] = (datetime.fromtimestamp(true_start, UTC), true)
         return Reading((block,), following)

@@ -33,7 +33,15 @@ class EnvoyMetrics:
         self._clock = clock
 
     def read(
-        self, release: Release, baseline: str, candidate: str, cursor: str, *, entry: int, weight: float
+        self,
+        release: Release,
+        baseline: str,
+        candidate: str,
+        cursor: str,
+        *,
+        entry: int,
+        weight: float,
+        counts: bool = True,
     ) -> Reading:
         """One block with everything since ``cursor``; the first reading gives a cursor only, or with ``entry`` -1
         the baseline's history as one block since Envoy's start.  What no block can hold because the clock went
@@ -41,29 +49,29 @@ class EnvoyMetrics:
         try:
             identity = self._server.identity
             now, age_s = self._clock.now(), self._server.age_s
-            counts = self._snapshot(release.spec.service)
+            snapshot = self._snapshot(release.spec.service)
             if not identity or identity != self._server.identity:
                 return Reading((), cursor, "Envoy was started anew during the reading; the next one counts")
         except (MeshctlError, OSError, ValueError) as error:
             return Reading((), cursor, f"metrics of Release/{release.metadata.name}: {error}")
-        following = _write_cursor(now, identity, counts)
+        following = _write_cursor(now, identity, snapshot)
         old, new = _subset(baseline), _subset(candidate)
         before = _read_cursor(cursor)
         if before is None:
             blocks: tuple[Block, ...] = ()
-            if entry < 0 and old in counts:
+            if entry < 0 and counts and old in snapshot:
                 start = now - timedelta(seconds=age_s)
-                arms = (counts[old].since(Counts()), Counts().since(Counts()))
+                arms = (snapshot[old].since(Counts()), Counts().since(Counts()))
                 blocks = (Block(start, now, entry, weight, *arms, BOUNDS_MS),)
             problem = "the cursor of the metrics was not readable; counting starts anew" if cursor else None
             return Reading(blocks, following, problem)
         if now < before.at:
             return Reading((), following, "the clock went back since the last reading; counting starts anew")
-        if now == before.at:
-            return Reading((), cursor)
+        if now == before.at or not counts:
+            return Reading((), following)
         known = before.counts if before.identity == identity else {}
         baseline_arm, candidate_arm = (
-            counts.get(subset, Counts()).since(known.get(subset, Counts())) for subset in (old, new)
+            snapshot.get(subset, Counts()).since(known.get(subset, Counts())) for subset in (old, new)
         )
         return Reading((Block(before.at, now, entry, weight, baseline_arm, candidate_arm, BOUNDS_MS),), following)
 
