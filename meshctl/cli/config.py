@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,9 @@ _UP = ("local", "up")
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("local", "The folder of the embedded mesh that commands act on.", path=True),
+    Setting("context", "The context of the kubeconfig whose cluster commands act on."),
+    Setting("kubeconfig", "The kubeconfig, instead of KUBECONFIG and ~/.kube/config.", path=True),
+    Setting("namespace", "The namespace in the cluster, instead of the context's."),
     Setting(
         "output",
         "How get prints.",
@@ -142,6 +145,27 @@ def resolve(key: str, *, flag: str | None = None, flag_name: str = "") -> Resolv
         if key in found:
             return Resolved(setting, *found[key])
     return Resolved(setting, setting.default, DEFAULT_ORIGIN)
+
+
+def nearest(*keys: str) -> list[Resolved]:
+    """The one of several settings that is named in the nearest place: environment, this folder, the user's own file.
+
+    At most one.  Raises `InvalidInput` when two of them are named in the same place.
+    """
+    for place in _places(keys):
+        if len(place) > 1:
+            named = " and ".join(f"{key} ({where})" for key, where in place)
+            raise InvalidInput(f"{named} are named at once", hint="Take out one of them, or say it with a flag.")
+        if place:
+            return [resolve(place[0][0])]
+    return []
+
+
+def _places(keys: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
+    yield [(key, BY_KEY[key].variable) for key in keys if os.environ.get(BY_KEY[key].variable)]
+    for file in (Path(CONFIG_FILE), user_file()):
+        found = _read(file)
+        yield [(key, str(file)) for key in keys if key in found]
 
 
 def value(key: str, *, flag: str | None = None) -> Any:

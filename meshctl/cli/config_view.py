@@ -7,7 +7,7 @@ import json
 import click
 
 from meshctl.cli import config
-from meshctl.cli.target import local_option
+from meshctl.cli.target import cluster_options, local_option
 
 
 @click.group("config")
@@ -37,8 +37,8 @@ def config_command() -> None:
     "-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
 )
 @local_option
-@click.pass_context
-def view_command(context: click.Context, show_origin: bool, output: str, local: str | None) -> int:
+@cluster_options
+def view_command(show_origin: bool, output: str, **target: str | None) -> int:
     """Print every setting with the value that is in force here; secrets as ***.
 
     Global flags count: meshctl --no-color config view --show-origin says so.  docs/config.md explains each key.
@@ -50,8 +50,9 @@ def view_command(context: click.Context, show_origin: bool, output: str, local: 
       meshctl config view --show-origin
       MESHCTL_LOCAL=staging meshctl config view --show-origin -o json
     """
-    no_color = bool(context.find_root().params.get("no_color"))
-    flags = {"local": (local or None, "--local"), "color": ("never" if no_color else None, "--no-color")}
+    no_color = bool(click.get_current_context().find_root().params.get("no_color"))
+    flags = {key: (target[key] or None, f"--{key}") for key in ("local", "context", "kubeconfig", "namespace")}
+    flags |= {"color": ("never" if no_color else None, "--no-color")}
     rows = []
     for setting in config.SETTINGS:
         flag, name = flags.get(setting.key, (None, ""))

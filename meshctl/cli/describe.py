@@ -36,7 +36,7 @@ def describe_command(target: Target, name: str) -> int:
     """
     from meshctl.app.history import run_view
     from meshctl.app.queries import release_view
-    from meshctl.cli.output import target_suffix, warn_without_controller
+    from meshctl.cli.output import warn_where_nothing_moves
     from meshctl.wiring import classic_figures, system_clock
 
     store = target.store
@@ -48,9 +48,9 @@ def describe_command(target: Target, name: str) -> int:
     name = name if name in store.names() else name.rpartition("-")[0]
     view = release_view(store, name, now=system_clock().now())
     figures = classic_figures(store.blocks(view.run.name)) if view.run is not None else ()
-    for line in description(view, target_suffix(target), figures):
+    for line in description(view, target.suffix, figures):
         click.echo(line)
-    warn_without_controller(target)
+    warn_where_nothing_moves(target)
     return 0
 
 

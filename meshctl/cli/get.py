@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime
 
 import click
 
+from meshctl.app.views import ReleaseView
 from meshctl.cli.output import output_option
-from meshctl.cli.target import Target, pass_target, release_names
+from meshctl.cli.target import Target, everywhere_option, pass_target, release_names
 from meshctl.core.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from meshctl.app.queries import Source
 
 
 @click.command("get")
 @click.argument("name", required=False, shell_complete=release_names)
 @click.option("-w", "--watch", is_flag=True, help="Follow live until Ctrl-C; on a pipe one line per decision.")
 @output_option
+@everywhere_option
 @pass_target
 def get_command(target: Target, name: str | None, watch: bool, output: str) -> int:
     """Show all releases, or release NAME alone.
@@ -28,41 +28,49 @@ def get_command(target: Target, name: str | None, watch: bool, output: str) -> i
     \b
     Examples:
       meshctl get --local
-      meshctl get shop --local -w
+      meshctl get -A
+      meshctl get shop -n shop -w
       meshctl get shop --local -o wide
-      meshctl get shop --local -o jsonpath={.status.phase}
+      meshctl get shop -n shop -o jsonpath={.status.phase}
     """
-    from meshctl.app.queries import release_view, release_views
-    from meshctl.cli.output import print_releases, say, warn_without_controller
+    from meshctl.cli.output import print_releases, say, warn_where_nothing_moves
     from meshctl.wiring import system_clock
 
     if watch and output not in ("table", "wide"):
         raise InvalidInput(f"-w shows a picture or lines, not {output}", hint="Leave out -o, or ask again and again.")
-    now, store = system_clock().now(), target.store
-    warn_without_controller(target)
+    if name and target.everywhere:
+        raise InvalidInput(f"get {name} -A: a release is looked for in one namespace", hint="Name it: -n NAMESPACE")
+    views = _views(target, name, system_clock().now())
+    warn_where_nothing_moves(target)
     if watch:
-        _watch(store, name, wide=output == "wide")
+        _watch(target, name, wide=output == "wide")
         return 0
-    views = (release_view(store, name, now=now),) if name else release_views(store, now=now)
     if not views and output in ("table", "wide"):
         say("there are no releases yet; create one with: meshctl apply -f FILE")
         return 0
-    print_releases(views, output, single=name is not None)
+    print_releases(views, output, single=name is not None, everywhere=target.everywhere)
     return 0
 
 
-def _watch(source: Source, name: str | None, *, wide: bool) -> None:
+def _views(target: Target, name: str | None, now: datetime) -> Sequence[ReleaseView]:
     from meshctl.app.queries import release_view, release_views
+
+    if name:
+        return (release_view(target.store, name, now=now),)
+    return tuple(view for _, source in target.sources() for view in release_views(source, now=now))
+
+
+def _watch(target: Target, name: str | None, *, wide: bool) -> None:
     from meshctl.cli.output import console, table
     from meshctl.cli.tree import follow, live, watching
     from meshctl.wiring import system_clock
 
     now = system_clock().now
+    frames = watching(target.changes(name), lambda: _views(target, name, now()))
     try:
         if name:
-            live(watching(source, lambda: release_view(source, name, now=now())), console())
+            live((views[0] for views in frames), console())
         else:
-            frames = watching(source, lambda: release_views(source, now=now()))
-            follow(frames, console(), lambda views: table(views, wide=wide))
+            follow(frames, console(), lambda views: table(views, wide=wide, everywhere=target.everywhere))
     except KeyboardInterrupt:
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshctl.cli.output import output_option
-from meshctl.cli.target import Target, pass_target
+from meshctl.cli.target import Target, everywhere_option, pass_target
 from meshctl.core.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ GOAL_BYTES = 65_536
 @click.argument("release", required=False)
 @click.option("--decisions", is_flag=True, help="Show the decisions of RELEASE (or of one run) instead of its runs.")
 @output_option
+@everywhere_option
 @pass_target
 def history_command(target: Target, release: str | None, decisions: bool, output: str) -> int:
     """Show the kept runs of all releases, or of RELEASE alone, and how they ended; the newest first.
@@ -41,14 +42,18 @@ def history_command(target: Target, release: str | None, decisions: bool, output
     from meshctl.app.history import run_lines
     from meshctl.cli.output import say
 
-    store = target.store
     if decisions and release is None:
         raise InvalidInput("history --decisions: of which release or run?", hint="meshctl history NAME --decisions")
-    lines = _lines_of(target, release) if decisions and release is not None else run_lines(store, release)
+    if release is not None and target.everywhere:
+        raise InvalidInput(f"history {release} -A: a release is looked for in one namespace", hint="-n NAMESPACE")
+    if decisions and release is not None:
+        lines = _lines_of(target, release)
+    else:
+        lines = [line for _, store in target.sources() for line in run_lines(store, release)]
     if not lines:
         say("there has been no run yet; a release starts one once a controller runs")
     if decisions:
-        records = [record for line in lines for record in reversed(store.decisions(line.run.name))]
+        records = [record for line in lines for record in reversed(target.store.decisions(line.run.name))]
         _print(records, _decision_rows, "DecisionList", output, [f"{each['run']}/{each['number']}" for each in records])
     else:
         _print_runs(lines, output, target)

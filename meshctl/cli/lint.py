@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshctl.cli.target import local_option, resolve
+from meshctl.cli.target import Named, cluster_options, local_option, resolve, taken
 from meshctl.cli.wishes import file_option
 from meshctl.core.errors import InvalidInput, UnknownTarget
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
 )
 @local_option
+@cluster_options
 def lint_command(
     path: Path,
     template_dir: Path | None,
@@ -44,7 +45,7 @@ def lint_command(
     error_rate: float | None,
     strict: bool,
     output: str,
-    local: str | None,
+    **target: Any,
 ) -> int:
     """Find what apply would refuse, and what an engineer on call would ask about; changes nothing, needs no mesh.
 
@@ -70,7 +71,7 @@ def lint_command(
         raise InvalidInput(f"--rps {rps:g}: must be above 0")
     if error_rate is not None and not 0 < error_rate < 1:
         raise InvalidInput(f"--error-rate {error_rate:g}: must lie between 0 and 1, for instance 0.001")
-    found = _findings(path, _base(local), template_dir, None if rps is None else (rps, error_rate))
+    found = _findings(path, taken(target), template_dir, None if rps is None else (rps, error_rate))
     counts = {severity: sum(1 for each in found if each.severity == severity) for severity in ("error", "warning")}
     if output == "json":
         click.echo(json.dumps({"kind": "LintResult", **_plural(counts), "findings": [asdict(f) for f in found]}))
@@ -79,29 +80,17 @@ def lint_command(
     return 2 if counts["error"] else 1 if strict and counts["warning"] else 0
 
 
-def _base(local: str | None) -> Path | None:
-    try:
-        return resolve(local)
-    except UnknownTarget:
-        return None
-
-
 def _findings(
-    path: Path, base: Path | None, template_dir: Path | None, traffic: tuple[float, float | None] | None
+    path: Path, named: Named, template_dir: Path | None, traffic: tuple[float, float | None] | None
 ) -> list[Finding]:
-    from meshctl.app.commands import check
-    from meshctl.wiring import EmbeddedPlace, inspect_manifests, system_clock
+    from meshctl.wiring import inspect_manifests
 
     try:
-        store = EmbeddedPlace(base).store() if base is not None else None
-    except UnknownTarget:  # not there yet: apply would make it
-        store = None
-    known = () if store is None else store.workloads()
-    look = inspect_manifests(path, known=known, embedded=base is not None, template_dir=template_dir, traffic=traffic)
-    if store is None:
+        target = resolve(named)
+    except UnknownTarget:
+        look = inspect_manifests(path, known=(), embedded=False, template_dir=template_dir, traffic=traffic)
         return list(look.findings)
-    now = system_clock().now()
-    return [*look.findings, *look.refusals(lambda wishes: check(store, wishes, now))]
+    return target.look(path, template_dir=template_dir, traffic=traffic)
 
 
 def _plural(counts: dict[str, int]) -> dict[str, int]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshctl.cli.target import DEFAULT_FOLDER, Target, resolve
-from meshctl.core.errors import InvalidInput, UnknownTarget, WorkloadError
+from meshctl.cli.target import DEFAULT_FOLDER, folder_of
+from meshctl.cli.target_local import LocalTarget
+from meshctl.core.errors import InvalidInput, WorkloadError
 
 if TYPE_CHECKING:
     from meshctl.controller.telling import Observer
@@ -44,12 +45,9 @@ folder_option = click.option(
 )
 
 
-def _target(folder: str | None) -> Target:
+def _target(folder: str | None) -> LocalTarget:
     """Unlike other commands, ``local`` may assume the usual folder: its name says what is meant."""
-    try:
-        return Target(resolve(folder))
-    except UnknownTarget:
-        return Target(Path(DEFAULT_FOLDER))
+    return LocalTarget(folder_of(folder))
 
 
 @local_command.command("up")
@@ -164,7 +162,7 @@ def _metrics_url(base: Path) -> str | None:
 
 
 def _detach(
-    target: Target,
+    target: LocalTarget,
     envoy: Path | None,
     template_dir: Path | None,
     metrics: str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,7 +13,7 @@ import click
 from meshctl.app.views import ReleaseView
 from meshctl.app.words import span, weight
 from meshctl.cli import config
-from meshctl.cli.target import DEFAULT_FOLDER, Target
+from meshctl.cli.target import Target
 from meshctl.core.errors import InvalidInput
 from meshctl.core.model import API_VERSION, Verdict
 from meshctl.core.plaintext import plain, plain_json
@@ -94,20 +93,15 @@ def say(message: str) -> None:
     click.echo(f"meshctl: {message}", err=True)
 
 
-def target_suffix(target: Target) -> str:
-    """What a command must end with to act on the same target."""
-    base = str(target.base)
-    return " --local" if base == DEFAULT_FOLDER else f" --local={shlex.quote(base)}"
-
-
-def warn_without_controller(target: Target) -> None:
+def warn_where_nothing_moves(target: Target) -> None:
     """Say so where nobody brings anything further: a picture that stands still would look like a calm one."""
-    if not target.embedded.place.is_held():
-        say(f"no controller runs in {target.base}; nothing moves until: meshctl local up{target_suffix(target)}")
+    if reason := target.idle():
+        say(reason)
 
 
-def print_releases(views: Sequence[ReleaseView], output: str, *, single: bool) -> None:
-    """Print releases as ``output`` says; ``single`` prints one object instead of a list."""
+def print_releases(views: Sequence[ReleaseView], output: str, *, single: bool, everywhere: bool = False) -> None:
+    """Print releases as ``output`` says; ``single`` prints one object instead of a list, ``everywhere`` says in which
+    namespace each is."""
     if output == "name":
         for view in views:
             click.echo(f"release/{view.name}")
@@ -117,7 +111,7 @@ def print_releases(views: Sequence[ReleaseView], output: str, *, single: bool) -
         text = picked(data, output.removeprefix(JSONPATH)) if output.startswith(JSONPATH) else encoded(data, output)
         click.echo(text, nl=False)
     else:
-        click.echo(table(views, wide=output == "wide"), nl=False)
+        click.echo(table(views, wide=output == "wide", everywhere=everywhere), nl=False)
 
 
 def encoded(data: Any, output: str) -> str:
@@ -172,10 +166,12 @@ _COLUMNS = ("NAME", "PHASE", "VERSION", "STAGE", "WEIGHT", "VERDICT", "REASON")
 _WIDE = ("BASELINE", "IN EFFECT", "EVIDENCE", "RUN", "FOR", "WAITS FOR")
 
 
-def table(views: Sequence[ReleaseView], *, wide: bool = False) -> str:
+def table(views: Sequence[ReleaseView], *, wide: bool = False, everywhere: bool = False) -> str:
     """Releases as columns that ``awk`` can read: no value but the last holds two spaces in a row."""
-    rows = [_COLUMNS + (_WIDE if wide else ())]
-    rows += [tuple(text or "-" for text in row(view, wide=wide)) for view in views]
+    rows = [("NAMESPACE",) * everywhere + _COLUMNS + (_WIDE if wide else ())]
+    for view in views:
+        cells = (view.release.metadata.namespace,) * everywhere + row(view, wide=wide)
+        rows.append(tuple(text or "-" for text in cells))
     widths = [max(len(cells[index]) for cells in rows) for index in range(len(rows[0]))]
     lines = ("   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) for cells in rows)
     return "".join(line.rstrip() + "\n" for line in lines)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshctl.cli.target import local_option
+from meshctl.cli import target as targets
+from meshctl.cli.target import Named, cluster_options, local_option, taken
 from meshctl.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ FINDINGS_SHOWN = 20
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
 )
 @local_option
-def replay_command(run: str | None, path: Path | None, output: str, local: str | None) -> int:
+@cluster_options
+def replay_command(run: str | None, path: Path | None, output: str, **target: Any) -> int:
     """Derive the verdicts of run RUN once more from its stored numbers, and prove that its record is unchanged.
 
     Every block goes through the judge again, in order; each decision's verdict, evidence (within 1e-9), gate and
@@ -45,7 +47,7 @@ def replay_command(run: str | None, path: Path | None, output: str, local: str |
     from meshctl.app.replay import damaged, replay
     from meshctl.wiring_records import judge
 
-    dossier, whole = _dossier(run, path, local)
+    dossier, whole = _dossier(run, path, taken(target))
     total = len(dossier.blocks)
     hidden = total < BAR_FROM or not sys.stderr.isatty()
     with click.progressbar(length=total, label=dossier.run.name, file=sys.stderr, hidden=hidden) as bar:
@@ -58,15 +60,14 @@ def replay_command(run: str | None, path: Path | None, output: str, local: str |
     return 0 if found.same else 1
 
 
-def _dossier(run: str | None, path: Path | None, local: str | None) -> tuple[Dossier, bool]:
+def _dossier(run: str | None, path: Path | None, named: Named) -> tuple[Dossier, bool]:
     from meshctl.app.history import dossier_of
-    from meshctl.cli.target import Target, resolve
     from meshctl.wiring_records import load_export
 
     if path is None:
         if run is None:
             raise InvalidInput("replay what?", hint="Name a run (meshctl history lists them) or a file with --file.")
-        return dossier_of(Target(resolve(local)).store, run), True
+        return dossier_of(targets.resolve(named).store, run), True
     dossier, whole = load_export(path)
     if run not in (None, dossier.run.name):
         raise InvalidInput(f"{path}: holds the run {dossier.run.name!r}, not {run!r}")

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from typing import Any
 
 import click
 
 from meshctl.cli.target import Target, pass_target, release_argument
-from meshctl.core.errors import MeshctlError, Refused, StoreError, Unreachable
-from meshctl.core.model import Request, Verb
-
-ABORT_TIMEOUT_S = 2.0
-"""An abort waits this long for the controller before it does the work itself."""
-
-REQUEST_TIMEOUT_S = 15.0
-"""The controller may be in the middle of a tick that waits for the data plane."""
+from meshctl.core.model import Verb
 
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; recorded with the decision.")
 
@@ -156,68 +147,6 @@ def set_weight_command(target: Target, name: str, weight: float, reason: str) ->
 
 
 def ask(target: Target, name: str, verb: Verb, **fields: Any) -> int:
-    """Store a request, have it served, print the answer; returns the exit code."""
-    embedded = target.embedded
-    try:
-        target.store.release(name)
-    except StoreError as error:
-        if verb is Verb.ABORT:
-            _lower_blindly(target, name, error)
-        raise
-    request = embedded.new_request(verb, actor=_actor(), **fields)
-    stored = _store(target, name, request)
-    timeout_s = ABORT_TIMEOUT_S if verb is Verb.ABORT else REQUEST_TIMEOUT_S
-    try:
-        answer = embedded.say_request(name, request, timeout_s=timeout_s)
-    except Unreachable as unreachable:
-        if verb is not Verb.ABORT:
-            kept = "The request is stored; the next controller serves it." if stored else "Nothing was stored."
-            raise Unreachable(f"{verb} of {name}: {unreachable.args[0]}", hint=kept) from unreachable
-        return _abort_directly(target, name, request)
-    if not answer["ok"]:
-        raise _refusal(answer)
-    click.echo(answer["message"])
+    """Have a request served and print the answer; returns the exit code."""
+    click.echo(target.ask(name, verb, **fields))
     return 0
-
-
-def _actor() -> str:
-    """Who asks: a claim, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"uid {os.getuid()}"
-
-
-def _store(target: Target, name: str, request: Request) -> bool:
-    """Store the request; an abort goes on without, for instance on a full disk."""
-    try:
-        target.store.request(name, request)
-    except StoreError:
-        if request.verb is not Verb.ABORT:
-            raise
-        return False
-    return True
-
-
-def _abort_directly(target: Target, name: str, request: Request) -> int:
-    told = target.embedded.serve_directly(name, request)
-    if not told.accepted:
-        raise Refused(told.message)
-    click.echo(f"{told.message} (no controller answered; done by this command)")
-    return 0
-
-
-def _lower_blindly(target: Target, name: str, error: StoreError) -> None:
-    """The state cannot be read: traffic is taken away all the same, and the way back to order is named."""
-    run = target.embedded.lower_without_store(name)
-    if run is not None:
-        raise StoreError(
-            f"abort of {name}: the candidate of {run} is at 0 %, but it could not be stored: {error.args[0]}",
-            hint=f"The routes carry the mark of it. {error.hint}",
-        ) from error
-
-
-def _refusal(answer: dict[str, Any]) -> MeshctlError:
-    error = Refused(str(answer["message"]))
-    error.exit_code = int(answer.get("exitCode", Refused.exit_code))
-    return error

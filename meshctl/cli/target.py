@@ -1,57 +1,144 @@
-"""Which mesh a command acts on: an embedded folder, only when told so, never by guessing."""
+"""Which mesh a command acts on: an embedded folder or a cluster, only when told so, never by guessing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, update_wrapper
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from meshctl.cli import config
-from meshctl.core.errors import UnknownTarget
+from meshctl.core.errors import InvalidInput, UnknownTarget
 
 if TYPE_CHECKING:
-    from meshctl.wiring import EmbeddedPlace, StateStore
+    from meshctl.app.commands import Applied
+    from meshctl.core.advice.finding import Finding
+    from meshctl.core.model import Release, Verb, Workload
+    from meshctl.wiring import StateStore
 
 DEFAULT_FOLDER = ".meshctl"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Target:
-    """An embedded folder: its store, and the way to its controller."""
+class Target(Protocol):
+    """A mesh as commands use it: its records, and the way to whoever brings its releases further."""
 
-    base: Path
-
-    @cached_property
+    @property
     def store(self) -> StateStore:
-        """The folder's store.  Raises `UnknownTarget` when nothing was ever started there."""
-        return self.embedded.store()
+        """The records of the folder, or of the one namespace that is meant.  Raises `UnknownTarget`."""
+        ...
 
-    @cached_property
-    def embedded(self) -> EmbeddedPlace:
-        from meshctl.wiring import EmbeddedPlace
+    @property
+    def everywhere(self) -> bool:
+        """Whether all namespaces of a cluster are meant."""
+        ...
 
-        return EmbeddedPlace(self.base)
+    @property
+    def suffix(self) -> str:
+        """What a command must end with to act on the same mesh."""
+        ...
+
+    def sources(self) -> Sequence[tuple[str, StateStore]]:
+        """The records of each namespace that is meant, by its name; of a folder under no name."""
+        ...
+
+    def idle(self) -> str:
+        """Why nothing moves by itself here, in words; empty where somebody brings releases further, or might."""
+        ...
+
+    def wishes(self, path: Path, *, create: bool = False) -> list[Release | Workload]:
+        """What the manifests of a file or folder wish of this mesh, checked by all that it knows; nothing is stored.
+
+        ``create``: a folder that is not there yet is made.  Raises `InvalidInput` and `Refused`.
+        """
+        ...
+
+    def present(self, wish: Release | Workload) -> Release | Workload | None:
+        """What is wished now under the same name."""
+        ...
+
+    def put(self, wishes: Sequence[Release | Workload]) -> Iterator[Applied]:
+        """Store wishes that were checked."""
+        ...
+
+    def carry(self, applied: Sequence[Applied]) -> None:
+        """Have what was stored looked at soon, and say so where nobody will."""
+        ...
+
+    def ask(self, name: str, verb: Verb, **fields: Any) -> str:
+        """Store a request, have it served, and return the answer.
+
+        Raises `Refused` with the words of whoever served it, and `Unreachable` when nobody did.
+        """
+        ...
+
+    def look(self, path: Path, **options: Any) -> list[Finding]:
+        """What lint finds in the manifests of a file or folder, for this mesh; ``options`` as of
+        `meshctl.wiring.inspect_manifests`."""
+        ...
+
+    def changes(self, name: str | None, *, timeout_s: float | None = None) -> Iterator[None]:
+        """Now, and after each change of a release (or of any), until the time is up."""
+        ...
 
 
-def resolve(local: str | None) -> Path:
-    """The folder that was named by flag, ``MESHCTL_LOCAL`` or a settings file, in this order.
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the flags of a command say of its target."""
 
-    Raises `UnknownTarget` when none of them names one.
+    local: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespace: str | None = None
+    all_namespaces: bool = False
+
+    @property
+    def cluster(self) -> bool:
+        return any((self.context, self.kubeconfig, self.namespace, self.all_namespaces))
+
+
+def resolve(named: Named) -> Target:
+    """The target of the flags; where they name none that of ``MESHCTL_*`` or a settings file, the nearest first.
+
+    Raises `UnknownTarget` when nothing names one and `InvalidInput` when two are named in the same place.
     """
-    named = config.value("local", flag=local or None)
-    if not named:
+    if named.local and named.cluster:
+        raise InvalidInput(
+            "--local and a cluster are named at once", hint="Leave out one: --local, or --context, --kubeconfig, -n, -A"
+        )
+    if not named.local and not named.cluster:
+        named = Named(**{found.setting.key: str(found.value) for found in config.nearest("local", "context")})
+    if named.local:
+        from meshctl.cli.target_local import LocalTarget
+
+        return LocalTarget(Path(named.local))
+    if not named.cluster:
         raise UnknownTarget(
             "no target: on which mesh shall this be done?",
-            hint="For the embedded mesh of this folder say --local, or --local=DIR; MESHCTL_LOCAL and the key 'local' "
-            f"in {config.CONFIG_FILE} do the same.",
+            hint="For the embedded mesh of this folder say --local, or --local=DIR; for a cluster --context NAME, or\n"
+            "  -n NAMESPACE in the present context.  MESHCTL_LOCAL, MESHCTL_CONTEXT and the keys 'local' and\n"
+            f"  'context' in {config.CONFIG_FILE} do the same.",
         )
-    return Path(named)
+    from meshctl.cli.target_cluster import ClusterTarget
+
+    return ClusterTarget(
+        context=config.value("context", flag=named.context),
+        kubeconfig=config.value("kubeconfig", flag=named.kubeconfig),
+        namespace=config.value("namespace", flag=named.namespace),
+        all_namespaces=named.all_namespaces,
+    )
+
+
+def folder_of(local: str | None) -> Path:
+    """The embedded folder that flag, variable or settings file names, whatever cluster they name; else the usual."""
+    return Path(config.value("local", flag=local or None) or DEFAULT_FOLDER)
+
+
+# ------------------------------------------------------------------------------------ options
 
 
 def local_option(command: F) -> F:
@@ -66,13 +153,34 @@ def local_option(command: F) -> F:
     return option(command)
 
 
+def cluster_options(command: F) -> F:
+    """``--context``, ``--kubeconfig``, ``-n``."""
+    for option in (
+        click.option("-n", "--namespace", metavar="NAME", help="The namespace in the cluster; else the context's."),
+        click.option("--kubeconfig", metavar="FILE", help="The kubeconfig to use.  Env: KUBECONFIG."),
+        click.option("--context", metavar="NAME", help="Act on the cluster of this context.  Env: MESHCTL_CONTEXT."),
+    ):
+        command = option(command)
+    return command
+
+
+def everywhere_option(command: F) -> F:
+    """``-A``: every namespace of the cluster."""
+    return click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces of the cluster.")(command)
+
+
 def pass_target(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command the `Target` that its ``--local`` option, the environment or ``meshctl.toml`` names."""
+    """Give the command the `Target` that its options, the environment or ``meshctl.toml`` names."""
 
-    def invoke(*args: Any, local: str | None, **kwargs: Any) -> Any:
-        return command(Target(resolve(local)), *args, **kwargs)
+    def invoke(*args: Any, **options: Any) -> Any:
+        return command(resolve(taken(options)), *args, **options)
 
-    return local_option(update_wrapper(invoke, command))
+    return local_option(cluster_options(update_wrapper(invoke, command)))
+
+
+def taken(options: dict[str, Any]) -> Named:
+    """The flags of the target, taken out of a command's options."""
+    return Named(**{each.name: options.pop(each.name) for each in fields(Named) if each.name in options})
 
 
 def release_argument(command: F) -> F:
@@ -81,15 +189,15 @@ def release_argument(command: F) -> F:
 
 
 def release_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of releases that begin like this, to be offered: where nothing names a folder, those of the usual one.
+    """Names of releases that begin like this, to be offered: where nothing names a target, those of the usual folder.
 
     Never an error: a shell that asks must not be shouted at.
     """
     try:
-        base = resolve(context.params.get("local"))
+        target = resolve(taken(dict(context.params)))
     except Exception:
-        base = Path(DEFAULT_FOLDER)
+        target = resolve(Named(local=DEFAULT_FOLDER))
     try:
-        return [name for name in Target(base).store.names() if name.startswith(incomplete)]
+        return [name for _, store in target.sources() for name in store.names() if name.startswith(incomplete)]
     except Exception:
         return []

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from meshctl.app.queries import Source
 from meshctl.app.views import DecisionView, ReleaseView
 from meshctl.cli.picture import render
 from meshctl.core.record import stamp
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 __all__ = ["change_line", "follow", "lines", "live", "render", "watching"]
-
-POLL_S = 0.25
 
 T = TypeVar("T")
 
@@ -43,15 +39,10 @@ def follow(
             screen.update(draw(views), refresh=True)
 
 
-def watching(source: Source, look: Callable[[], T], *, pause: Callable[[float], object] = time.sleep) -> Iterator[T]:
-    """What ``look`` returns, now and again after each change in the store."""
-    revision = None
-    while True:
-        found = source.revision()
-        if found != revision:
-            revision = found
-            yield look()
-        pause(POLL_S)
+def watching(changes: Iterable[None], look: Callable[[], T]) -> Iterator[T]:
+    """What ``look`` returns at each change."""
+    for _ in changes:
+        yield look()
 
 
 # ------------------------------------------------------------------------------------ lines

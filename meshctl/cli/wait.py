@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 import click
 
 from meshctl.cli.target import Target, pass_target, release_argument
 from meshctl.core.errors import InvalidInput
+from meshctl.core.model import Run
 
-POLL_S = 0.2
 TIMED_OUT = 12
 
 
@@ -42,16 +41,15 @@ def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
       meshctl wait shop --local --for ended
     """
     from meshctl.app.commands import end_of
-    from meshctl.cli.output import warn_without_controller
+    from meshctl.cli.output import warn_where_nothing_moves
     from meshctl.wiring import parse_duration
 
     limit: timedelta = parse_duration(timeout)
     if limit <= timedelta(0):
         raise InvalidInput(f"--timeout {timeout}: must be longer than nothing")
     store = target.store
-    warn_without_controller(target)
-    deadline = time.monotonic() + limit.total_seconds()
-    while True:
+    warn_where_nothing_moves(target)
+    for _ in target.changes(name, timeout_s=limit.total_seconds()):
         stored = store.load(name)
         state = stored.state
         settled = state.observed_generation == stored.release.metadata.generation
@@ -61,8 +59,10 @@ def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
             assert run is not None
             click.echo(f"{run.name} {run.phase} {run.reason or ''}: {run.message}")
             return 0 if goal == "ended" and code == 10 else code
-        if time.monotonic() >= deadline:
-            waits_for = state.run.waits_for if state.run else "the controller"
-            click.echo(f"{name} is still on its way after {timeout}: waits for {waits_for}", err=True)
-            return TIMED_OUT
-        time.sleep(POLL_S)
+    run = store.load(name).state.run
+    click.echo(f"{name} is still on its way after {timeout}: waits for {_waits_for(run)}", err=True)
+    return TIMED_OUT
+
+
+def _waits_for(run: Run | None) -> str:
+    return "the controller" if run is None else run.waits_for

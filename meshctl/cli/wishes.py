@@ -7,9 +7,7 @@ from pathlib import Path
 
 import click
 
-from meshctl.cli.target import DEFAULT_FOLDER, Target, pass_target
-from meshctl.core.errors import Refused, Unreachable
-from meshctl.core.model import Release, Workload
+from meshctl.cli.target import Target, pass_target
 
 file_option = click.option(
     "-f",
@@ -38,35 +36,13 @@ def apply_command(target: Target, path: Path) -> int:
       meshctl lint -f deploy/ && meshctl apply -f deploy/ --local
       meshctl apply -f release.yaml --local && meshctl wait shop --local
     """
-    from meshctl.app.commands import apply
-    from meshctl.wiring import load_wishes
-
-    store = target.embedded.store(create=True)
-    wishes = load_wishes(path, store.workloads())
     changed = []
-    for applied in apply(store, wishes, target.embedded.now()):
+    for applied in target.put(target.wishes(path, create=True)):
         click.echo(f"{applied.kind.lower()}/{applied.name} {applied.action}")
         if applied.action != "unchanged":
             changed.append(applied)
-    if changed and not target.embedded.place.is_held():
-        click.echo(f"no controller runs in {target.base}: start one with: meshctl local up{_suffix(target)}", err=True)
-    for applied in changed:
-        if applied.kind == "Release":
-            _wake(target, applied.name)
+    target.carry(changed)
     return 0
-
-
-def _suffix(target: Target) -> str:
-    return "" if target.base == Path(DEFAULT_FOLDER) else f" --local={target.base}"
-
-
-def _wake(target: Target, name: str) -> None:
-    try:
-        target.embedded.wake(name)
-    except Unreachable as unreachable:
-        raise Unreachable(
-            f"release/{name} is stored, but {unreachable.args[0]}", hint=unreachable.hint
-        ) from unreachable
 
 
 @click.command("diff")
@@ -83,16 +59,12 @@ def diff_command(target: Target, path: Path) -> int:
       meshctl diff -f release.yaml --local
       meshctl diff -f deploy/ --local || meshctl apply -f deploy/ --local
     """
-    from meshctl.app.commands import check
-    from meshctl.wiring import load_wishes, wish_as_yaml
+    from meshctl.wiring import wish_as_yaml
 
-    store = target.store
-    wishes = load_wishes(path, store.workloads())
-    check(store, wishes, target.embedded.now())
     different = False
-    for wish in wishes:
+    for wish in target.wishes(path):
         title = f"{wish.kind.lower()}/{wish.metadata.name}"
-        before = _present(target, wish)
+        before = target.present(wish)
         old = [] if before is None else wish_as_yaml(before).splitlines()
         lines = list(
             difflib.unified_diff(old, wish_as_yaml(wish).splitlines(), title, f"{title} ({path})", lineterm="")
@@ -101,11 +73,3 @@ def diff_command(target: Target, path: Path) -> int:
         for line in lines:
             click.echo(line)
     return 1 if different else 0
-
-
-def _present(target: Target, wish: Release | Workload) -> Release | Workload | None:
-    store = target.store
-    try:
-        return store.release(wish.metadata.name) if isinstance(wish, Release) else store.workload(wish.metadata.name)
-    except Refused:
-        return None

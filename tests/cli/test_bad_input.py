@@ -251,7 +251,7 @@ SETTINGS = {
     "has an unknown setting": ('locla = "x"\n', "meshctl.toml:1: unknown setting 'locla'\n  Did you mean 'local'?"),
     "has a setting like none": (
         'local = "x"\nzoom = 3\n',
-        "meshctl.toml:2: unknown setting 'zoom'\n  Allowed: local, output, color,",
+        "meshctl.toml:2: unknown setting 'zoom'\n  Allowed: local, context, kubeconfig, namespace, output, color,",
     ),
 }
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from meshctl.adapters.place import Place
-from meshctl.cli import requests, wait
+from meshctl.cli import asking, target_local
 from meshctl.cli.root import root
 from meshctl.core.model import Gate, Reason, Stage, Verb
 from meshctl.wiring import EmbeddedPlace
@@ -134,14 +134,14 @@ def test_a_user_without_a_name_is_known_by_number(monkeypatch):
         raise KeyError("getpwuid(): uid not found: 4711")
 
     monkeypatch.setattr(getpass, "getuser", nameless)
-    assert requests._actor() == f"uid {os.getuid()}"
+    assert asking.actor() == f"uid {os.getuid()}"
 
 
 # ------------------------------------------------------------------------------------ wait
 
 
 def waiting(monkeypatch, scene, *words):
-    monkeypatch.setattr(wait, "POLL_S", 0.01)
+    monkeypatch.setattr(target_local, "POLL_S", 0.01)
     return invoke(monkeypatch, scene.store, "wait", "shop", *words)
 
 

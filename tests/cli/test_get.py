@@ -12,7 +12,7 @@ from meshctl.app.words import clock
 from meshctl.cli.tree import change_line, follow, lines, live, render, watching
 from meshctl.core.errors import InvalidInput, Refused
 from tests.cli import scenes
-from tests.cli.doubles import invoke
+from tests.cli.doubles import fake_target, invoke
 from tests.cli.scenes import NEW, OLD, Scene
 
 
@@ -129,9 +129,10 @@ def test_a_terminal_that_cannot_go_back_gets_lines(monkeypatch):
     assert file.getvalue().startswith("2026-01-01T00:00:01.000Z shop")
 
 
-def test_watching_looks_again_only_after_a_change():
+def test_watching_looks_again_only_after_a_change(monkeypatch):
     scene = Scene()
-    looks = watching(scene.store, lambda: scene.view, pause=lambda seconds: scene.put(NEW))
+    monkeypatch.setattr("time.sleep", lambda seconds: scene.put(NEW))
+    looks = watching(fake_target(scene.store).changes("shop"), lambda: scene.view)
     assert next(looks).release.spec.version == OLD
     assert next(looks).release.spec.version == NEW
     pauses = []
@@ -141,7 +142,8 @@ def test_watching_looks_again_only_after_a_change():
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    looks = watching(scene.store, lambda: scene.view, pause=still)
+    monkeypatch.setattr("time.sleep", still)
+    looks = watching(fake_target(scene.store).changes("shop"), lambda: scene.view)
     next(looks)
     with pytest.raises(KeyboardInterrupt):
         next(looks)
@@ -153,7 +155,6 @@ def test_ctrl_c_ends_the_following_quietly(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupt)
-    monkeypatch.setattr("meshctl.cli.tree.watching.__kwdefaults__", {"pause": interrupt}, raising=False)
     done = invoke(monkeypatch, scenes.progressing().store, "get", "shop", "-w")
     assert done.return_value == 0
     assert "phase=Progressing" in done.stdout
