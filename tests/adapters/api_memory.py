@@ -71,6 +71,7 @@ class MemoryApi:
         self.calls: list[Call] = []
         self.before: Callable[[Call], None] | None = None
         self.texts: dict[str, str] = {}
+        self.page = 500
         self._faults: list[_Fault] = []
         self._denied: set[tuple[str, Kind, str]] = set()
         self.cluster = cluster or Cluster(clock or SystemClock())
@@ -132,6 +133,11 @@ class MemoryApi:
         with self._asked(Call("list", kind, namespace=namespace)):
             found = [object for object in self.cluster.of(kind, namespace) if matches(object, labels, fields)]
             return Listing(copy.deepcopy(found), str(self.cluster.version))
+
+    def pages(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Iterator[Listing]:
+        whole = self.list(kind, namespace, labels=labels, fields=fields)
+        for first in range(0, max(1, len(whole.items)), self.page):
+            yield Listing(whole.items[first : first + self.page], whole.resource_version)
 
     def server_version(self) -> str:
         with self._asked(Call("get", path="/version")):

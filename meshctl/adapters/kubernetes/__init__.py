@@ -4,5 +4,6 @@ The library `kubernetes` is imported here only, and only when a cluster is spoke
 """
 
 from meshctl.adapters.kubernetes.access import connect, in_cluster
+from meshctl.adapters.kubernetes.watching import Cache
 
-__all__ = ["connect", "in_cluster"]
+__all__ = ["Cache", "connect", "in_cluster"]

@@ -110,6 +110,13 @@ class Api(Protocol):
         """All objects of a kind, in every namespace when none is named; read in pages of one moment."""
         ...
 
+    def pages(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Iterator[Listing]:
+        """The same piece by piece, for kinds of which there are many.
+
+        Raises `Expired` where the API server forgets the moment before the last piece: begin anew.
+        """
+        ...
+
     def create(self, kind: Kind, object: Object, *, dry_run: bool = False) -> Object:
         """Raises `AlreadyExists`."""
         ...

@@ -50,28 +50,30 @@ class ClusterApi:
             return None
 
     def list(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Listing:
-        call = Call("list", kind, namespace=namespace)
         for _ in range(_RELISTS_MAX):
             try:
-                return self._pages(call, labels, fields, PAGE)
+                pages = list(self.pages(kind, namespace, labels=labels, fields=fields))
+                return Listing([item for page in pages for item in page.items], pages[-1].resource_version)
             except Expired:
                 continue
-        return self._pages(call, labels, fields, 0)
+        return next(self._pages(Call("list", kind, namespace=namespace), labels, fields, 0))
 
-    def _pages(self, call: Call, labels: str, fields: str, limit: int) -> Listing:
-        """All pages of one moment.  Raises `Expired` when the API server forgets that moment in between."""
-        items: list[Object] = []
+    def pages(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Iterator[Listing]:
+        return self._pages(Call("list", kind, namespace=namespace), labels, fields, PAGE)
+
+    def _pages(self, call: Call, labels: str, fields: str, limit: int) -> Iterator[Listing]:
+        kind = call.kind
+        assert kind is not None
         more = ""
         while True:
             asked = (("labelSelector", labels), ("fieldSelector", fields), ("limit", limit), ("continue", more))
-            query = Query(call, "GET", _path(call), _parameters(*asked))
-            page = self._object(call, self._transport.ask(query))
-            assert call.kind is not None
-            for item in page.get("items") or ():
-                items.append({"apiVersion": call.kind.api_version, "kind": call.kind.name, **item})
-            more = page.get("metadata", {}).get("continue", "")
+            page = self._object(call, self._transport.ask(Query(call, "GET", _path(call), _parameters(*asked))))
+            head = {"apiVersion": kind.api_version, "kind": kind.name}
+            meta = page.get("metadata") or {}
+            yield Listing([head | item for item in page.get("items") or ()], meta.get("resourceVersion", ""))
+            more = meta.get("continue", "")
             if not more:
-                return Listing(items, page.get("metadata", {}).get("resourceVersion", ""))
+                return
 
     def watch(
         self,
