@@ -15,7 +15,7 @@ from meshctl.core.catalog import RUNS_KEPT, KeptRun, conflict, printable, settle
 from meshctl.core.errors import Conflict, StoreError
 from meshctl.core.model import Block, Event, Release, ReleaseState, Request, Run, Workload
 from meshctl.core.packing import canonical, inputs_of, pack, unpack
-from meshctl.core.ports import MeshRecord, Stored
+from meshctl.core.ports import MeshRecord, Stored, Version
 from meshctl.core.record import Head, Record, append, ended
 from meshctl.core.terms import terms_of
 
@@ -72,7 +72,7 @@ class MemoryStore:
     def save(
         self,
         name: str,
-        expected_version: int,
+        expected_version: Version,
         state: ReleaseState,
         *,
         judge_state: str,

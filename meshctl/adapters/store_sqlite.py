@@ -21,7 +21,7 @@ from meshctl.adapters.sqlite_file import SqliteFile
 from meshctl.core.catalog import RUNS_KEPT, KeptRun, Wish, conflict, printable, settled, unknown
 from meshctl.core.model import Block, Event, Release, ReleaseState, Request, Run, Workload
 from meshctl.core.packing import canonical, inputs_of, pack, unpack
-from meshctl.core.ports import MeshRecord, Stored
+from meshctl.core.ports import MeshRecord, Stored, Version
 from meshctl.core.record import Head, Record, append, ended
 from meshctl.core.terms import terms_of
 
@@ -84,7 +84,7 @@ class SqliteStore:
     def save(
         self,
         name: str,
-        expected_version: int,
+        expected_version: Version,
         state: ReleaseState,
         *,
         judge_state: str,

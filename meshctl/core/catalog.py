@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from meshctl.core.errors import Conflict, Refused
 from meshctl.core.model import Block, Release, Request, Run, Workload
+from meshctl.core.ports import Version
 from meshctl.core.record import Head, Record
 
 RUNS_KEPT = 10
@@ -98,7 +99,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> Refused:
     return Refused(f"no {kind} is named {name!r}", hint=hint)
 
 
-def conflict(name: str, expected: int, found: int) -> Conflict:
+def conflict(name: str, expected: Version, found: Version) -> Conflict:
     """The error of a save that came too late."""
     return Conflict(
         f"release {name!r} changed while it was worked on: read at version {expected}, now at {found}",

@@ -27,6 +27,9 @@ from meshctl.core.model import (
 Manifest = Mapping[str, object]
 """A Kubernetes object as plain data."""
 
+Version = int | str
+"""What a store knows a state of a release by; whoever is not that store can only compare two for equality."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -35,7 +38,7 @@ class Stored:
     release: Release
     state: ReleaseState
     requests: tuple[Request, ...]
-    version: int
+    version: Version
     judge_state: str
     cursor: str
 
@@ -68,7 +71,7 @@ class Store(Protocol):
     def save(
         self,
         name: str,
-        expected_version: int,
+        expected_version: Version,
         state: ReleaseState,
         *,
         judge_state: str,
@@ -77,7 +80,7 @@ class Store(Protocol):
         blocks: Sequence[Block],
         served: Sequence[str],
         mesh: MeshRecord,
-    ) -> int:
+    ) -> Version:
         """Store state, judge state, cursor, new decisions and blocks, and remove served requests (ids), all or
         nothing.  Raises `Conflict` when ``expected_version`` is not the stored one.  Returns the new version."""
         ...
