@@ -29,7 +29,7 @@ def question(release: Release, call: HookCall) -> dict[str, Any]:
         "id": call.key,
         "asking": call.asking,
         "hook": call.hook.name,
-        "on": call.hook.on.value,
+        "at": call.hook.at.value,
         "release": release.metadata.name,
         "namespace": release.metadata.namespace,
         "service": release.spec.service,

@@ -50,8 +50,8 @@ def hook_problems(hooks: Sequence[Hook], stages: Sequence[Stage]) -> Iterator[Fo
 
 
 def _moment(hook: Hook, weights: set[float]) -> Iterator[Found]:
-    if hook.stages and not hook.on.gates:
-        yield ("stages",), f"belongs to hooks before or after stages, not to those at the {hook.on}"
+    if hook.stages and not hook.at.gates:
+        yield ("stages",), f"belongs to hooks before or after stages, not to those at the {hook.at}"
         return
     for index, weight in enumerate(hook.stages):
         if weight not in weights:
@@ -124,7 +124,7 @@ def secret_problems(ref: SecretRef) -> Iterator[str]:
 
 
 def _limits(hook: Hook) -> Iterator[Found]:
-    yield from _duration(("timeout",), hook.timeout, LONGEST if hook.on.gates else LONGEST_AT_THE_END)
+    yield from _duration(("timeout",), hook.timeout, LONGEST if hook.at.gates else LONGEST_AT_THE_END)
     if not 0 <= hook.retries <= RETRIES_LIMIT:
         yield ("retries",), f"must be from 0 to {RETRIES_LIMIT}, found {hook.retries}"
 

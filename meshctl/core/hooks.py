@@ -29,7 +29,7 @@ def hooks_at(run: Run, point: HookPoint, weight: float | None = None) -> tuple[H
     return tuple(
         hook
         for hook in run.spec.hooks
-        if hook.on is point and (weight is None or not hook.stages or weight in hook.stages)
+        if hook.at is point and (weight is None or not hook.stages or weight in hook.stages)
     )
 
 
@@ -39,7 +39,7 @@ def asks_of(run: Run, point: HookPoint, entry: int) -> tuple[HookAsk, ...]:
 
 
 def first_asks(hooks: Sequence[Hook], entry: int, now: datetime) -> tuple[HookAsk, ...]:
-    return tuple(HookAsk(hook.name, hook.on, entry, now) for hook in hooks)
+    return tuple(HookAsk(hook.name, hook.at, entry, now) for hook in hooks)
 
 
 def at_the_end(run: Run, phase: Phase, now: datetime) -> tuple[HookAsk, ...]:

@@ -13,7 +13,7 @@ Found = Iterator[tuple[Path, str]]
 ROUTES_LIMIT = 50
 ROUTE_NAME_LIMIT = 200
 
-_OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _USUAL = MeshSpec()
 
 
@@ -50,7 +50,7 @@ def _theirs(mesh: MeshSpec, whose: str, *fields: str) -> Found:
 def _adoption(adopt: Adoption) -> Found:
     names = {"virtualService": adopt.virtual_service, "destinationRule": adopt.destination_rule}
     for field, name in names.items():
-        if name is not None and not _OBJECT_NAME.fullmatch(name):
+        if name is not None and not OBJECT_NAME.fullmatch(name):
             yield ("mesh", "adopt", field), f"{name[:80]!r} is not the name of an object in the release's own namespace"
     path: Path = ("mesh", "adopt", "routes")
     if not 1 <= len(adopt.routes) <= ROUTES_LIMIT:

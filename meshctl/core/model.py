@@ -302,7 +302,7 @@ class Hook:
     """
 
     name: str
-    on: HookPoint
+    at: HookPoint
     stages: tuple[float, ...] = ()
     http: HttpHook | None = None
     command: tuple[str, ...] = ()

@@ -104,15 +104,15 @@ def test_no_secret_is_kept_or_said_whatever_the_other_side_does_with_it(token, k
 @pytest.mark.parametrize(
     "hook",
     [
-        '{name: a, on: rollback, http: {url: "https://x.example", headers: {Authorization: Bearer SECRET}}}',
-        '{name: a, on: rollback, http: {url: "https://x.example", headers: {Authorization: [SECRET]}}}',
-        '{name: a, on: rollback, http: {url: "https://x.example", headers: {Authorization: {value: SECRET}}}}',
-        '{name: a, on: rollback, http: {url: "https://x.example", headers: {Authorization: {SECRET: SECRET}}}}',
-        '{name: a, on: rollback, http: {url: "https://x.example", headers: {Authorization: {env: "x SECRET"}}}}',
-        '{name: a, on: rollback, http: {url: "https://x.example", headers: "Authorization: SECRET"}}',
-        '{name: a, on: rollback, http: {url: "https://anna:SECRET@x.example"}}',
-        '{name: a, on: rollback, http: {url: "https://SECRET@x.example:1000000/"}}',
-        '{name: a, on: rollback, http: {url: "x SECRET"}}',
+        '{name: a, at: rollback, http: {url: "https://x.example", headers: {Authorization: Bearer SECRET}}}',
+        '{name: a, at: rollback, http: {url: "https://x.example", headers: {Authorization: [SECRET]}}}',
+        '{name: a, at: rollback, http: {url: "https://x.example", headers: {Authorization: {value: SECRET}}}}',
+        '{name: a, at: rollback, http: {url: "https://x.example", headers: {Authorization: {SECRET: SECRET}}}}',
+        '{name: a, at: rollback, http: {url: "https://x.example", headers: {Authorization: {env: "x SECRET"}}}}',
+        '{name: a, at: rollback, http: {url: "https://x.example", headers: "Authorization: SECRET"}}',
+        '{name: a, at: rollback, http: {url: "https://anna:SECRET@x.example"}}',
+        '{name: a, at: rollback, http: {url: "https://SECRET@x.example:1000000/"}}',
+        '{name: a, at: rollback, http: {url: "x SECRET"}}',
     ],
 )
 def test_a_manifest_with_a_secret_in_it_is_refused_without_repeating_it(hook):
@@ -125,17 +125,17 @@ def test_a_manifest_with_a_secret_in_it_is_refused_without_repeating_it(hook):
 def test_hooks_of_a_manifest_are_read():
     text = """\
   - name: smoke
-    on: afterStage
+    at: afterStage
     stages: [1, 10]
     http: {url: "https://x.example/smoke", headers: {Authorization: {env: TOKEN}}, timeout: 2s}
     timeout: 20s
     retries: 1
     onError: fail
-  - {name: tell, on: promotion, command: [./tell.sh]}
+  - {name: tell, at: promotion, command: [./tell.sh]}
 """
     (release,) = load_text(MANIFEST + text)
     smoke, tell = release.spec.hooks
-    assert (smoke.on, smoke.stages, smoke.on_error) == (HookPoint.AFTER_STAGE, (1.0, 10.0), "fail")
+    assert (smoke.at, smoke.stages, smoke.on_error) == (HookPoint.AFTER_STAGE, (1.0, 10.0), "fail")
     assert smoke.http == HttpHook(
         "https://x.example/smoke", headers={"Authorization": SecretRef(env="TOKEN")}, timeout=timedelta(seconds=2)
     )

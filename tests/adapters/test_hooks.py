@@ -139,7 +139,7 @@ def test_a_hook_is_told_what_it_is_asked_about_under_a_key_that_stays_the_same(h
         "id": "shop-7/2/smoke",
         "asking": 1,
         "hook": "smoke",
-        "on": "afterStage",
+        "at": "afterStage",
         "release": "shop",
         "namespace": "default",
         "service": "shop",

@@ -47,13 +47,13 @@ def with_hooks(mesh, url, end_url):
     text = (mesh.files / "release.yaml").read_text() + textwrap.indent(
         textwrap.dedent(f"""\
             hooks:
-            - {{name: migrate, on: beforeStage, stages: [10], command: {migrate}, timeout: 20s}}
+            - {{name: migrate, at: beforeStage, stages: [10], command: {migrate}, timeout: 20s}}
             - name: smoke
-              on: afterStage
+              at: afterStage
               stages: [10]
               timeout: 60s
               http: {{url: "{url}", timeout: 60s, headers: {{Authorization: {{env: CHECKS_TOKEN}}}}}}
-            - {{name: tell, on: promotion, http: {{url: "{end_url}", timeout: 5s}}}}
+            - {{name: tell, at: promotion, http: {{url: "{end_url}", timeout: 5s}}}}
             """),
         "  ",
     )
