@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from meshctl.adapters.mesh_memory import FakeMesh, FakeRenderer
 from meshctl.adapters.store_memory import MemoryStore
-from meshctl.core.errors import InvalidInput
+from meshctl.core.errors import InvalidInput, MeshctlError
 from meshctl.core.model import FULL, ArmCounts, Block, Reading, ReadyReplicas, Release
 
 __all__ = [
@@ -72,7 +72,7 @@ class FakeWorkloads:
     """Replicas that become ready ``start_s`` seconds after they were asked for.
 
     ``versions`` maps each known version to its number of replicas.  Versions in ``broken`` never become ready,
-    what those in ``unknown`` do cannot be found out.
+    what those in ``unknown`` do cannot be found out, and while there is a ``problem`` nothing can, and it says so.
     """
 
     def __init__(self, clock: FakeClock, versions: dict[str, int], start_s: float = 0.0) -> None:
@@ -80,10 +80,13 @@ class FakeWorkloads:
         self.start_s = start_s
         self.broken: set[str] = set()
         self.unknown: set[str] = set()
+        self.problem: MeshctlError | None = None
         self._clock = clock
         self._since: dict[tuple[str, str], datetime] = {}
 
     def ready(self, release: Release, version: str) -> ReadyReplicas | None:
+        if self.problem is not None:
+            raise self.problem
         if version in self.unknown:
             return None
         wished = self.versions.get(version, 0)

@@ -13,8 +13,9 @@ from typing import Protocol
 from meshctl.app.history import promoted_before
 from meshctl.core.catalog import Archive, Wishes
 from meshctl.core.errors import Refused
-from meshctl.core.model import Release, Run
+from meshctl.core.model import Release, ReleaseSpec, Run
 from meshctl.core.ports import Store
+from meshctl.core.versions import returned
 
 
 class Shelf(Store, Wishes, Archive, Protocol):
@@ -43,13 +44,27 @@ def prepare_return(shelf: Shelf, name: str, version: str, reason: str) -> bool:
             hint="A run of its own can lead back to it through the stages; that is recorded: say why with --reason.",
         )
     _need_program(shelf, stored.release, version)
-    shelf.put_release(replace(stored.release, spec=replace(stored.release.spec, version=version)))
+    shelf.put_release(replace(stored.release, spec=_spec_of_then(shelf, stored.release, version)))
     return False
 
 
+def _spec_of_then(shelf: Shelf, release: Release, version: str) -> ReleaseSpec:
+    """The wish with the version of then and, where meshctl makes the pods, with the pods of then."""
+    runs = [kept.run for kept in shelf.runs(release.metadata.name) if kept.run.candidate == version]
+    if runs:
+        return returned(release.spec, runs[-1].spec)
+    if release.spec.workload is not None:
+        raise Refused(
+            f"cannot roll back {release.metadata.name} to {version}: the run that brought its pods is no longer kept",
+            hint="Apply the release as it was then: version and spec.workload.template.",
+        )
+    return replace(release.spec, version=version)
+
+
 def _need_program(shelf: Shelf, release: Release, version: str) -> None:
-    workload = shelf.workload(release.spec.service)
-    if version not in workload.spec.versions:
+    """Without a cluster: the programs of the versions stand in a Workload."""
+    workload = next((each for each in shelf.workloads() if each.metadata.name == release.spec.service), None)
+    if workload is not None and version not in workload.spec.versions:
         raise Refused(
             f"cannot roll back {release.metadata.name} to {version}: Workload {release.spec.service} has no such "
             "version any more",

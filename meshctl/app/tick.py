@@ -145,7 +145,8 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
     live, mesh_problem = _read_mesh(ports.mesh, release)
     if mesh_problem:
         problems.append(mesh_problem)
-    replicas = {version: ports.workloads.ready(release, version) for version in _versions(release, state)}
+    versions = _versions(release, state)
+    replicas = {each: _attempt(partial(ports.workloads.ready, release, each), problems) for each in versions}
     answers = tuple(ports.hooks.answers(release))
     seen = Seen(live=live, replicas=replicas, mesh_problem=mesh_problem, hooks=answers)
     run = state.run

@@ -133,7 +133,8 @@ class Workloads(Protocol):
     """The replicas behind the versions of a release."""
 
     def ready(self, release: Release, version: str) -> ReadyReplicas | None:
-        """How many replicas of a version may get traffic; ``None`` when that cannot be found out."""
+        """How many replicas of a version may get traffic; ``None`` when that cannot be found out, as also where
+        `Unreachable` or `Forbidden` is raised, which says why."""
         ...
 
     def ensure(self, release: Release, version: str) -> None:

@@ -10,7 +10,17 @@ from meshctl.app.history import dossier_of, promoted_before
 from meshctl.app.replay import replay
 from meshctl.app.returning import prepare_return
 from meshctl.core.errors import Refused
-from meshctl.core.model import Metadata, Phase, Request, Verb, Verdict, Workload, WorkloadSpec, WorkloadVersion
+from meshctl.core.model import (
+    Metadata,
+    Phase,
+    PodWorkload,
+    Request,
+    Verb,
+    Verdict,
+    Workload,
+    WorkloadSpec,
+    WorkloadVersion,
+)
 from tests.app.tick_world import NEW, NEWER, OLD, TickWorld
 
 WHY = "the last one without the new cache"
@@ -166,3 +176,40 @@ def test_a_request_that_is_late_does_not_stop_another_run(world):
 
 def test_the_versions_that_were_promoted_are_known_newest_first(world):
     assert promoted_before(world.world.store, "shop") == [NEWER, NEW, OLD]
+
+
+# ------------------------------------------------------------------------------------ pods that meshctl makes
+
+
+def test_the_pods_of_then_come_back_with_the_replicas_of_now(world):
+    pods = {each: PodWorkload({"spec": {"hostname": each}}, replicas=2) for each in (OLD, NEW, NEWER)}
+    world.wish(OLD, workload=pods[OLD])
+    world.reach(100.0)
+    world.say(Verdict.PASS)
+    world.tick(10)
+    for each in (NEW, NEWER):
+        world.wish(each, workload=PodWorkload(pods[each].template, replicas=5))
+        world.reach(100.0)
+        world.say(Verdict.PASS)
+        world.tick(10)
+    assert not ask_for(world, OLD)
+    assert world.world.store.release("shop").spec.workload == PodWorkload(pods[OLD].template, replicas=5)
+
+
+def test_pods_that_no_kept_run_knows_must_be_applied_again(world):
+    store = world.world.store
+    release = store.release("shop")
+    store.put_release(replace(release, spec=replace(release.spec, workload=PodWorkload({}))))
+    runs = store.runs
+
+    class Forgetful:
+        """The store after so many runs that the one which brought the first version is gone."""
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def runs(self, name):
+            return [kept for kept in runs(name) if kept.run.candidate != OLD]
+
+    with pytest.raises(Refused, match=r"no longer kept\n  Apply the release as it was then"):
+        prepare_return(Forgetful(), "shop", OLD, WHY)

@@ -596,3 +596,18 @@ class DeafMesh:
 
     def apply(self, release, objects, **rest):
         raise StoreError("the disk is gone")
+
+
+# ------------------------------------------------------------------------------------ replicas
+
+
+def test_replicas_that_cannot_be_asked_for_raise_nothing_and_the_reason_is_told(running):
+    running.say(Verdict.PASS)
+    running.world.workloads.problem = Unreachable("listing pods: no answer")
+    result = running.tick(10)
+    assert result.problems == ("listing pods: no answer",)
+    assert (running.run.phase, running.share()) == (Phase.PROGRESSING, 10.0)
+    assert running.run.waits_for == f"replicas of {NEW}: unknown"
+    running.world.workloads.problem = None
+    running.tick(3)
+    assert running.share() == 50.0
