@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ class Api:
         headers = {"content-type": kind} if body is not None else None
         answer = self._client.request(method, path, json=body, params=query, headers=headers)
         is_json = answer.headers.get("content-type", "").startswith("application/json")
-        content = answer.json() if is_json else answer.text
+        content: Any = answer.json() if is_json else answer.text
         if answer.status_code >= 400:
             raise Refused(answer.status_code, content["message"] if is_json and "message" in content else answer.text)
         return content
@@ -76,23 +77,24 @@ class Api:
     def apply(self, manifest: Mapping[str, Any], namespace: str = "", manager: str = "test") -> Object:
         """Server-side apply, taking over what another manager holds."""
         path = self._path_of(manifest, namespace)
-        return self.call("PATCH", path, manifest, kind=_APPLY, fieldManager=manager, force="true")
+        return self._object("PATCH", path, manifest, kind=_APPLY, fieldManager=manager, force="true")
 
     def create(self, manifest: Mapping[str, Any], namespace: str = "") -> Object:
         """Create an object that is not there yet."""
-        return self.call("POST", self._path_of(manifest, namespace, named=False), manifest)
+        return self._object("POST", self._path_of(manifest, namespace, named=False), manifest)
 
     def get(self, api_version: str, kind: str, name: str, namespace: str = "") -> Object:
         """One object."""
-        return self.call("GET", self.path(api_version, kind, namespace, name))
+        return self._object("GET", self.path(api_version, kind, namespace, name))
 
-    def list(self, api_version: str, kind: str, namespace: str = "", **query: str) -> list[Object]:
+    def list(self, api_version: str, kind: str, namespace: str = "", **query: str) -> builtins.list[Object]:
         """All objects of a kind, of one namespace or of all (``labelSelector="app=shop"`` and the like)."""
-        return self.call("GET", self.path(api_version, kind, namespace), **query)["items"]
+        items: builtins.list[Object] = self.call("GET", self.path(api_version, kind, namespace), **query)["items"]
+        return items
 
     def patch(self, api_version: str, kind: str, name: str, namespace: str, change: Any) -> Object:
         """A merge patch."""
-        return self.call("PATCH", self.path(api_version, kind, namespace, name), change, kind=_MERGE)
+        return self._object("PATCH", self.path(api_version, kind, namespace, name), change, kind=_MERGE)
 
     def delete(self, api_version: str, kind: str, name: str, namespace: str = "", **query: str) -> None:
         """Delete an object; one that is not there is fine."""
@@ -107,4 +109,11 @@ class Api:
         spec = {"expirationSeconds": seconds, **({"audiences": [audience]} if audience else {})}
         path = f"{self.path('v1', 'ServiceAccount', namespace, account)}/token"
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-        return self.call("POST", path, body)["status"]["token"]
+        token: str = self.call("POST", path, body)["status"]["token"]
+        return token
+
+    def _object(
+        self, method: str, path: str, body: Any = None, *, kind: str = "application/json", **query: str
+    ) -> Object:
+        answer: Object = self.call(method, path, body, kind=kind, **query)
+        return answer

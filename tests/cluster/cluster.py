@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 
 from tests.cluster import netns, proxies
-from tests.cluster.addresses import ISTIOD_DEBUG_URL, SYSTEM
-from tests.cluster.api import Api
+from tests.cluster.addresses import GATEWAY, ISTIOD_DEBUG_URL, SYSTEM
+from tests.cluster.api import Api, Refused
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.process import Process
+from tests.cluster.process import NOT_YET, Process
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.telemetry import envoy_filter
+from tests.cluster.waiting import eventually
 
 EDGE = f"{SYSTEM}/edge"
 """The Gateway that a VirtualService names to be reached from outside."""
@@ -73,9 +74,13 @@ class Cluster:
         return list(self._programs)
 
     def heal(self) -> None:
-        """Undo every fault and wait until everything serves."""
+        """Undo every fault, and wait until everything serves and knows of everything."""
         for process in self.processes():
             process.heal()
+        if any(process.harmed for process in self.processes()):
+            self._catch_up()
+        for process in self.processes():
+            process.harmed = False
 
     def kubectl(self, *words: str, given: str | None = None) -> str:
         """What kubectl prints, as the administrator."""
@@ -99,17 +104,60 @@ class Cluster:
         """What istiod tells at ``/debug/PATH``, asked from its own loopback."""
         return httpx.get(f"{ISTIOD_DEBUG_URL}/debug/{path}", trust_env=False, timeout=10).json()
 
+    def _catch_up(self) -> None:
+        """Wait until istiod and the controllers follow the API server again, and the proxies follow istiod."""
+        name = f"heal-{time.monotonic_ns()}"
+        self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        version = self.api.apply(_marker(name))["metadata"]["resourceVersion"]
+
+        def istiod_knows() -> bool:
+            found = [one["metadata"] for one in self.istiod_debug("configz") if one["kind"] == "ServiceEntry"]
+            return any((one["name"], one["resourceVersion"]) == (name, version) for one in found)
+
+        def proxies_follow() -> bool:
+            connected = {one["proxy"] for one in self.istiod_debug("syncz")}
+            return connected >= {self.gateway.node_id.split("~")[2], self.sidecar.node_id.split("~")[2]}
+
+        def controllers_follow() -> bool:
+            return bool(self.api.get("v1", "ServiceAccount", "default", name))
+
+        for what, look in (
+            ("istiod follows the API server again", istiod_knows),
+            ("the proxies follow istiod again", proxies_follow),
+            ("the controllers follow the API server again", controllers_follow),
+        ):
+            eventually(look, 60, what, despite=(*NOT_YET, Refused))
+        self.api.delete("v1", "Namespace", name)
+
     def _nodelet(self, folder: Path) -> Process:
-        words = ["--folder", folder / "pods", "--kubeconfig", folder / "kubeconfig"]
+        words: list[str | Path] = [
+            "-m",
+            "tests.cluster.nodelet",
+            "--folder",
+            folder / "pods",
+            "--kubeconfig",
+            folder / "kubeconfig",
+        ]
         log = folder / "nodelet.log"
-        return Process("nodelet", [sys.executable, "-m", "tests.cluster.nodelet", *words], log, self._node_is_there)
+        return Process("nodelet", [sys.executable, *words], log, self._node_is_there)
 
     def _node_is_there(self) -> bool:
         return bool(self.api.list("v1", "Node"))
 
 
+def _marker(name: str) -> dict[str, Any]:
+    """Something that changes nothing, to see that istiod reads."""
+    port = {"number": 80, "name": "http", "protocol": "HTTP"}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": name},
+        "spec": {"hosts": [f"{name}.example"], "ports": [port], "resolution": "NONE", "exportTo": ["."]},
+    }
+
+
 def _edge() -> dict[str, Any]:
-    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"], "bind": proxies.GATEWAY}
+    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"], "bind": GATEWAY}
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "Gateway",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import build, needs
+from tests.cluster import build, needs, netns
 from tests.cluster.cluster import Cluster
 from tests.cluster.shop import Shop
 
@@ -29,6 +29,8 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+    assert cluster.network.name not in netns.existing(), "the network namespace is still there"
+    assert not netns.processes_of(cluster.network.inode), "processes of the control plane are still there"
 
 
 @pytest.fixture
@@ -50,6 +52,18 @@ def namespace(empty_shop: Shop) -> Shop:
     for version in ("v1", "v2"):
         empty_shop.wait_ready(version)
     return empty_shop
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what the programs said last."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if report.failed and isinstance(cluster, Cluster):
+        for process in cluster.processes():
+            state = "" if process.alive else " (not running)"
+            report.sections.append((f"{process.name}{state}, {process.log}", process.last_words()))
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -115,9 +116,15 @@ class ControlPlane:
         assert done.returncode == 0, f"{name} {' '.join(words)} ended with {done.returncode}: {done.stderr}"
         return done.stdout
 
-    def _process(self, name, command, ready, environment=None) -> Process:
+    def _process(
+        self,
+        name: str,
+        words: Sequence[str],
+        ready: Callable[[], object],
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
         log = self.folder / f"{name}.log"
-        return Process(name, [self.binaries / name, *command], log, ready, environment)
+        return Process(name, [self.binaries / name, *words], log, ready, environment)
 
     def _etcd(self) -> list[str]:
         return [
@@ -176,7 +183,7 @@ class ControlPlane:
         ]
 
     def _etcd_ready(self) -> bool:
-        return httpx.get(f"{ETCD_URL}/health", trust_env=False).json().get("health") == "true"
+        return bool(httpx.get(f"{ETCD_URL}/health", trust_env=False).json().get("health") == "true")
 
     def _controller_manager_ready(self) -> bool:
         return httpx.get("https://127.0.0.1:10257/healthz", verify=False, trust_env=False).status_code == 200

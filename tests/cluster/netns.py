@@ -50,12 +50,12 @@ class Namespace:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self.inode = inode_of(self.name)
         self._home = enter(_NAMES / self.name)
 
     def close(self) -> None:
         """Leave it; every process in it is ended and it is removed."""
-        descriptor = self._home
-        enter(descriptor)
+        os.close(enter(self._home))
         assert self._reaper.stdin is not None
         self._reaper.stdin.close()
         self._reaper.wait(30)
@@ -83,13 +83,17 @@ def existing() -> list[str]:
     return sorted(path.name for path in _NAMES.glob(f"{PREFIX}*")) if _NAMES.exists() else []
 
 
-def processes(name: str) -> list[int]:
-    """Every process in a namespace."""
+def inode_of(name: str) -> int:
+    """The number by which the kernel knows a namespace; 0 when it is not there."""
     try:
-        wanted = (_NAMES / name).stat().st_ino
+        return (_NAMES / name).stat().st_ino
     except FileNotFoundError:
-        return []
-    return [number for number in _process_numbers() if _inode(number) == wanted]
+        return 0
+
+
+def processes_of(inode: int) -> list[int]:
+    """Every process in a namespace."""
+    return [number for number in _process_numbers() if inode and _inode(number) == inode]
 
 
 def clean_up() -> None:
@@ -107,8 +111,10 @@ def clean_up() -> None:
 def remove(name: str) -> None:
     """End every process of a namespace, remove it and its files (``MESHCTL_CLUSTER_KEEP=1`` keeps the files)."""
 
+    inode = inode_of(name)
+
     def empty() -> bool:
-        left = [number for number in processes(name) if number != os.getpid()]
+        left = [number for number in processes_of(inode) if number != os.getpid()]
         for number in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)

@@ -37,6 +37,8 @@ class Process:
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
+        self.harmed = False
+        """Whether a test did something to it since it was last healed."""
 
     @property
     def pid(self) -> int:
@@ -106,6 +108,7 @@ class Process:
 
     def heal(self) -> None:
         """Undo every fault: thaw it, start it if it is gone, and wait until it serves."""
+        self.harmed = self.harmed or not self.alive
         self.thaw()
         self.start()
         self.ready()
@@ -114,9 +117,10 @@ class Process:
         """The end of its log."""
         if not self.log.exists():
             return ""
-        return "\n".join(f"  {line}" for line in self.log.read_text("utf-8", "replace").splitlines()[-15:])
+        return "\n".join(f"  {line[:300]}" for line in self.log.read_text("utf-8", "replace").splitlines()[-15:])
 
     def _signal(self, number: int) -> None:
+        self.harmed = True
         if self.alive:
             os.killpg(self.pid, number)
 

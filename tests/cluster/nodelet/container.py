@@ -47,7 +47,8 @@ class Container:
     @property
     def exit_code(self) -> int | None:
         """The exit code once it has ended for good."""
-        return self.state.get("terminated", {}).get("exitCode")
+        code: int | None = self.state.get("terminated", {}).get("exitCode")
+        return code
 
     def status(self) -> Object:
         """The entry in the pod's ``containerStatuses``."""
@@ -229,7 +230,7 @@ class Container:
     def _port(self, port: int | str) -> int:
         if isinstance(port, int):
             return port
-        return next(one["containerPort"] for one in self.spec.get("ports", []) if one.get("name") == port)
+        return next(int(one["containerPort"]) for one in self.spec.get("ports", []) if one.get("name") == port)
 
     async def _execute(self, command: list[str]) -> int:
         words = [*self._files.enclosure(self.spec), *command]

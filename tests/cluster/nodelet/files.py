@@ -74,7 +74,8 @@ class PodFiles:
         account = self._pod["spec"].get("serviceAccountName", "default")
         path = f"/api/v1/namespaces/{self._namespace}/serviceaccounts/{account}/token"
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-        return (await self._client.insist("POST", path, body))["status"]["token"]
+        answer = await self._client.insist("POST", path, body)
+        return str(answer["status"]["token"])
 
     async def _content(self, kind: str, name: str, optional: bool) -> dict[str, bytes]:
         plural = {"configMap": "configmaps", "secret": "secrets"}[kind]
@@ -95,7 +96,7 @@ class PodFiles:
             return known[path]
         bracket = re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path)
         if bracket:
-            return self._pod["metadata"].get(bracket[1], {}).get(bracket[2], "")
+            return str(self._pod["metadata"].get(bracket[1], {}).get(bracket[2], ""))
         value: Any = self._pod
         for part in path.split("."):
             value = value.get(part, {}) if isinstance(value, dict) else ""
