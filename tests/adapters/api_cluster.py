@@ -179,8 +179,6 @@ class Cluster:
         force: bool,
         dry_run: bool,
     ) -> Object:
-        if body.get("apiVersion") != kind.api_version or body.get("kind") != kind.name:
-            raise Refusal(400, "BadRequest", "apiVersion and kind must be set in an apply patch")
         me = (manager, "Apply")
         entry = self.entries.get(_key(kind, namespace, name)) if kind not in self.unknown else None
         if entry is None:

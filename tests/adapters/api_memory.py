@@ -178,6 +178,8 @@ class MemoryApi:
         force: bool = False,
         dry_run: bool = False,
     ) -> Object:
+        if form is Patch.APPLY:
+            body = {"apiVersion": kind.api_version, "kind": kind.name, **body, "metadata": body.get("metadata") or {}}
         with self._asked(Call("patch", kind, name, namespace, subresource, form)):
             return self.cluster.patch(
                 kind, namespace, name, body, form, subresource, manager or MANAGER, force=force, dry_run=dry_run

@@ -143,6 +143,8 @@ class ClusterApi:
             ("force", "true" if force and form is Patch.APPLY else ""),
             ("fieldValidation", "Strict" if form is Patch.APPLY else ""),
         )
+        if form is Patch.APPLY:
+            body = _named(kind, name, body)
         guarded = not isinstance(body, Mapping) and any(operation["op"] == "test" for operation in body)
         again = Again.ANYTHING if form is not Patch.JSON or guarded else Again.ONLY_IF_NOT_DONE
         query = Query(call, "PATCH", _path(call), parameters, body, media=form.value, again=again)
@@ -213,6 +215,13 @@ class ClusterChanges:
 
     def _error(self, status: Mapping[str, Any]) -> MeshctlError:
         return error_of(self._call, int(status.get("code") or 500), status, server=self._server)
+
+
+def _named(kind: Kind, name: str, body: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Object:
+    """An object to apply, with what the API server wants to see in it although the path says it too."""
+    assert isinstance(body, Mapping), "an object is applied, not a list of operations"
+    meta = {"name": name, **body.get("metadata", {})}
+    return {"apiVersion": kind.api_version, "kind": kind.name, **body, "metadata": meta}
 
 
 def _path(call: Call) -> str:

@@ -65,12 +65,12 @@ def line_error(call: Call, error: Exception, server: str) -> MeshctlError:
             return Unreachable(f"{call}: {error.reason}")
         case NameResolutionError():
             return Unreachable(f"{call}: the name in {server} is not known", hint=_ELSEWHERE)
-        case ConnectTimeoutError():
-            return Unreachable(f"{call}: {server} does not answer (connecting timed out)", hint=_ELSEWHERE)
         case ProxyError():
             return Unreachable(f"{call}: the proxy before {server} refuses: {text}")
         case NewConnectionError():
             return Unreachable(f"{call}: nobody answers at {server} ({_cause(error)})", hint=_ELSEWHERE)
+        case ConnectTimeoutError():
+            return Unreachable(f"{call}: {server} does not answer (connecting timed out)", hint=_ELSEWHERE)
         case ReadTimeoutError():
             return Unreachable(f"{call}: {server} took the request and did not answer in time")
         case _:

@@ -29,6 +29,9 @@ _DENIED = re.compile(
 )
 """How every authorizer of the API server words a refusal (staging/src/k8s.io/apiserver, responsewriters/errors.go)."""
 
+_UNTYPED = "failed to create typed patch object"
+"""A server-side apply with a value of the wrong type is answered with 500, not 422."""
+
 MESSAGE_MAX = 600
 """So much of the API server's own text is repeated; a schema's refusals can be pages long."""
 
@@ -83,6 +86,8 @@ def error_of(call: Call, code: int, status: Mapping[str, Any], *, server: str = 
             return InvalidInput(f"{call}: the API server refuses it: {_causes(details) or message}")
         case 405:
             return Refused(f"{call}: the API server does not offer that: {message}")
+        case 500 if _UNTYPED in message:
+            return InvalidInput(f"{call}: the API server refuses it: {message.partition(': ')[2] or message}")
         case 429 | 500 | 502 | 503 | 504:
             return Unreachable(f"{call}: {server or 'the API server'} answered {code}: {message}")
         case _:

@@ -209,7 +209,7 @@ class Transport:
             case 429:
                 return _Failed(error, again=True, not_done=True, wait_s=wait_s)
             case _:
-                return _Failed(error, again=response.status in _BUSY, wait_s=wait_s)
+                return _Failed(error, again=isinstance(error, Unreachable) and response.status in _BUSY, wait_s=wait_s)
 
     def _renewed(self, used: ApiClient) -> bool:
         """Whether there are other credentials than those ``used``; they are read anew, at most so often."""
