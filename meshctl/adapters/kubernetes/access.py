@@ -10,7 +10,7 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,18 +35,19 @@ _INSTALL = "pip install 'meshctl-istio[cluster]'"
 log = logging.getLogger(__name__)
 
 
-def connect(kubeconfig: str | None = None, context: str | None = None) -> ClusterApi:
+def connect(kubeconfig: str | None = None, context: str | None = None, *, budget_s: float | None = None) -> ClusterApi:
     """The cluster of a context.
 
     ``kubeconfig`` is one path or several, as in ``$KUBECONFIG``, which holds where none is given, then
     ``~/.kube/config``.  Where there is no file and no context is named, a pod's own service account is taken.
+    ``budget_s`` bounds each call with its retries; a person who waits wants less than a controller.
     Raises `UnknownTarget` (nothing to go by), `InvalidInput` (a file or context that cannot be used) and `Forbidden`
     (a login helper that gives no credentials).
     """
     paths = kubeconfig or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     if not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path):
         if kubeconfig is None and context is None and _in_a_pod():
-            return in_cluster()
+            return in_cluster(budget_s=budget_s)
         raise UnknownTarget(
             f"no kubeconfig: there is no file {paths}",
             hint="name one with --kubeconfig or KUBECONFIG, or use the embedded target with --local",
@@ -57,10 +58,11 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> Cluste
         lambda: _from_kubeconfig(paths, name),
         user=str(inner.get("user") or ""),
         namespace=str(inner.get("namespace") or "default"),
+        budget_s=budget_s,
     )
 
 
-def in_cluster(account: Path = SERVICE_ACCOUNT) -> ClusterApi:
+def in_cluster(account: Path = SERVICE_ACCOUNT, *, budget_s: float | None = None) -> ClusterApi:
     """The cluster that this process is a pod of, as its service account.  Raises `UnknownTarget` outside of one."""
     client = _from_pod(account)
     namespace = account / "namespace"
@@ -68,14 +70,15 @@ def in_cluster(account: Path = SERVICE_ACCOUNT) -> ClusterApi:
         lambda: _from_pod(account),
         user=_subject(client.configuration.api_key.get("BearerToken", "")),
         namespace=namespace.read_text(encoding="utf-8").strip() if namespace.is_file() else "default",
+        budget_s=budget_s,
     )
 
 
-def _api(make: Any, *, user: str, namespace: str) -> ClusterApi:
+def _api(make: Callable[[], ApiClient], *, user: str, namespace: str, budget_s: float | None) -> ClusterApi:
     from meshctl.adapters.kubernetes.client import ClusterApi
-    from meshctl.adapters.kubernetes.transport import Transport
+    from meshctl.adapters.kubernetes.transport import BUDGET_S, Transport
 
-    return ClusterApi(Transport(make, user=user), namespace=namespace)
+    return ClusterApi(Transport(make, user=user, budget_s=budget_s or BUDGET_S), namespace=namespace)
 
 
 # ------------------------------------------------------------------------------------------ kubeconfig
@@ -85,7 +88,7 @@ def _context(paths: str, wanted: str | None) -> dict[str, Any]:
     """The context to use.  Raises `InvalidInput` when it is not there, with the nearest that is."""
     config = _library()
     try:
-        contexts, current = _contexts(config, paths)
+        contexts, users, current = _contexts(config, paths)
     except config.ConfigException as error:
         raise InvalidInput(f"kubeconfig {paths}: {error}") from error
     except Exception as error:
@@ -93,6 +96,9 @@ def _context(paths: str, wanted: str | None) -> dict[str, Any]:
     known = {context["name"]: context for context in contexts}
     name = wanted or current
     if name in known:
+        user = (known[name].get("context") or {}).get("user")
+        if user and user not in users:
+            raise InvalidInput(f'context "{name}" of kubeconfig {paths} names the user "{user}", who is not in it')
         return known[name]
     listed = ", ".join(sorted(known)) or "none"
     if not name:
@@ -103,14 +109,14 @@ def _context(paths: str, wanted: str | None) -> dict[str, Any]:
     )
 
 
-def _contexts(config: Any, paths: str) -> tuple[list[dict[str, Any]], str]:
-    """All contexts, and the name of the current one (empty when none is set)."""
+def _contexts(config: Any, paths: str) -> tuple[list[dict[str, Any]], set[str], str]:
+    """All contexts, the names of all users, and that of the current context (empty when none is set)."""
     merged = config.kube_config.KubeConfigMerger(paths).config
     if merged is None:
         raise config.ConfigException("it is empty")
     raw = merged.value
-    contexts = [entry.value if hasattr(entry, "value") else entry for entry in raw.get("contexts") or ()]
-    return contexts, str(raw.get("current-context") or "")
+    users = {str(entry["name"]) for entry in raw.get("users") or ()}
+    return [entry.value for entry in raw.get("contexts") or ()], users, str(raw.get("current-context") or "")
 
 
 def _from_kubeconfig(paths: str, context: str) -> ApiClient:

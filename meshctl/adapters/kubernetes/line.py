@@ -82,6 +82,11 @@ def never_sent(error: Exception) -> bool:
     return isinstance(error, NewConnectionError | ConnectTimeoutError | ProxyError)
 
 
+def is_final(error: Exception) -> bool:
+    """Whether the next attempt would end the same way: trust does not come by waiting."""
+    return isinstance(error, ApiException)
+
+
 def status_of(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """The ``metav1.Status`` of an answer; of anything else its text as the message."""
     try:

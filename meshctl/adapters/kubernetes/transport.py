@@ -21,6 +21,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from meshctl.adapters.kubernetes.line import (
     LINE_ERRORS,
+    is_final,
     line_error,
     never_sent,
     retry_after_s,
@@ -178,7 +179,7 @@ class Transport:
             answer = client.call_api(method, url, headers, body=query.body, _request_timeout=(connect_s, read_s))
         except LINE_ERRORS as error:
             found = line_error(query.call, error, self.server)
-            raise _Failed(found, again=isinstance(found, Unreachable), not_done=never_sent(error)) from error
+            raise _Failed(found, again=not is_final(error), not_done=never_sent(error)) from error
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 
