@@ -23,7 +23,7 @@ from meshctl.core.errors import InvalidInput
 from meshctl.core.model import API_VERSION, Block, Run
 from meshctl.core.packing import canonical, digest, pack, unpack
 from meshctl.core.plaintext import plain_json
-from meshctl.core.record import Head, Record
+from meshctl.core.record import WHOLE, Checkpoint, Head, Record
 
 KIND = "ReleaseRun"
 FILE_BYTES_MAX = 256_000_000
@@ -60,6 +60,8 @@ def export_text(dossier: Dossier) -> str:
         "decisions": list(dossier.decisions),
         "blocks": {"count": len(lines), "gzip": base64.b64encode(packed).decode()},
     }
+    if dossier.checkpoint != WHOLE:
+        data["record"]["checkpoint"] = wire.encode(dossier.checkpoint)
     data["digest"] = digest(canonical(data))
     return plain_json(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
@@ -128,7 +130,10 @@ def _read(content: bytes) -> tuple[Dossier, bool]:
         raise _Wrong("record.decisions: must be a list of decisions")
     head = wire.decode(Head, _mapping(record, "head", "record."))
     blocks = _blocks(_mapping(record, "blocks", "record."))
-    found = Dossier(str(spec.get("release")), run, head, tuple(decisions), blocks)
+    checkpoint = WHOLE
+    if "checkpoint" in record:
+        checkpoint = wire.decode(Checkpoint, _mapping(record, "checkpoint", "record."))
+    found = Dossier(str(spec.get("release")), run, head, tuple(decisions), blocks, checkpoint)
     return found, _digest_of(data) == data.get("digest")
 
 

@@ -16,7 +16,7 @@ from meshctl.core.errors import Conflict, StoreError
 from meshctl.core.model import Block, Event, Release, ReleaseState, Request, Run, Workload
 from meshctl.core.packing import canonical, inputs_of, pack, unpack
 from meshctl.core.ports import MeshRecord, Stored, Version
-from meshctl.core.record import Head, Record, append, ended
+from meshctl.core.record import WHOLE, Checkpoint, Head, Record, append, ended
 from meshctl.core.terms import terms_of
 
 
@@ -162,6 +162,11 @@ class MemoryStore:
     def blocks(self, run: str) -> Sequence[Block]:
         with self._reading():
             return [unpack(text) for text in self._kept(run).blocks]
+
+    def checkpoint(self, run: str) -> Checkpoint:
+        with self._reading():
+            self._kept(run)
+        return WHOLE
 
     def revision(self) -> int:
         with self._reading():

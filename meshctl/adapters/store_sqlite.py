@@ -22,7 +22,7 @@ from meshctl.core.catalog import RUNS_KEPT, KeptRun, Wish, conflict, printable, 
 from meshctl.core.model import Block, Event, Release, ReleaseState, Request, Run, Workload
 from meshctl.core.packing import canonical, inputs_of, pack, unpack
 from meshctl.core.ports import MeshRecord, Stored, Version
-from meshctl.core.record import Head, Record, append, ended
+from meshctl.core.record import WHOLE, Checkpoint, Head, Record, append, ended
 from meshctl.core.terms import terms_of
 
 FILE_NAME = "state.db"
@@ -201,6 +201,10 @@ class SqliteStore:
             return [unpack(text) for text in self._rows_of(run, "blocks")]
         except ValueError as error:
             raise self._file.damaged(f"a block of {run!r}", error) from error
+
+    def checkpoint(self, run: str) -> Checkpoint:
+        self._rows_of(run, "decisions")
+        return WHOLE
 
     def revision(self) -> int:
         with self._file.reading() as db:

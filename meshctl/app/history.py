@@ -68,6 +68,7 @@ def dossier_of(records: Records, name: str) -> Dossier:
             line.kept.head,
             tuple(records.decisions(name)),
             tuple(records.blocks(name)),
+            records.checkpoint(name),
         )
         if records.revision() == before:
             return found

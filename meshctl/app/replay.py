@@ -2,6 +2,9 @@
 
 Every decision names by digest the blocks since the decision before it and the terms that its run was judged by.
 Only what these digests confirm is given to the judge; what he then says is held against the record.
+
+Where the beginning of a record gave way to a checkpoint, the judge goes on from the state in it, which the decision it
+was made at names by digest; of the decisions up to that one only the chain is proved.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from meshctl.core.errors import MeshctlError
 from meshctl.core.model import Judgement, Verdict
 from meshctl.core.packing import inputs_of, pack
 from meshctl.core.ports import Judge
-from meshctl.core.record import hash_of, inputs_as_data, judge_as_data, stamp
+from meshctl.core.record import Checkpoint, checkpoint_faults, hash_of, inputs_as_data, judge_as_data, stamp
 from meshctl.core.terms import entries_named, terms_of
 
 Step = Callable[[int, int], None]
@@ -54,7 +57,8 @@ class Replay:
 def replay(dossier: Dossier, judge: Judge, step: Step = lambda done, total: None) -> Replay:
     """Check chain and digests, fold the blocks in order, compare every decision."""
     player = _Player(dossier, judge, step)
-    findings = [finding for position in range(len(dossier.decisions)) for finding in player.decision(position)]
+    findings = [Finding(None, "checkpoint", fault) for fault in checkpoint_faults(dossier.decisions, player.since)]
+    findings += [finding for position in range(len(dossier.decisions)) for finding in player.decision(position)]
     findings += _end(dossier, player)
     return Replay(
         dossier.run.name, len(dossier.decisions), player.judged, player.folded, tuple(findings), tuple(player.notes)
@@ -76,22 +80,24 @@ class _Player:
         self.begin = self.end = 0
         """The blocks that the newest decision stood on."""
         self.entries = 0
-        self.state = ""
+        self.since = dossier.checkpoint
+        self.state = self.since.judge_state
         self.judgement: Judgement | None = None
         self.lost = False
         """What the judge was given is not known any more: nothing further can be derived."""
         self.judged = self.folded = 0
-        self.notes: list[str] = []
+        self.notes = _left_out(self.since)
 
     def decision(self, position: int) -> list[Finding]:
         """Everything that is wrong with one decision."""
-        record, number = self.dossier.decisions[position], position + 1
+        record, number = self.dossier.decisions[position], self.since.forgotten + position + 1
         whole = _hash(record) == record.get("hash")
         found: list[Difference] = []
         findings: list[Finding] = []
         found += self._terms(record, findings, number)
-        found += self._inputs(record, findings, number)
-        found += self._judge(record, findings, number)
+        if number > self.since.decisions:
+            found += self._inputs(record, findings, number)
+            found += self._judge(record, findings, number)
         if not whole:
             found = _of_one_field_each([*found, *self._neighbours(position)])
         elif record.get("number") != number or record.get("previous") != self._hash_before(position):
@@ -212,17 +218,19 @@ class _Player:
         """What decisions say of each other and the run says of the last; only asked where a hash does not fit."""
         records, run = self.dossier.decisions, self.dossier.run
         record = records[position]
-        derived: dict[str, Any] = {"number": position + 1, "run": run.name, "previous": self._hash_before(position)}
+        number = self.since.forgotten + position + 1
+        derived: dict[str, Any] = {"number": number, "run": run.name, "previous": self._hash_before(position)}
         after = self._hash_after(position)
         if _hash(record) == after:
             derived["hash"] = after
         given = {key: record.get(key) for key in derived}
         found = list(differences(given, derived))
-        before = records[position - 1] if position else _BEGINNING
+        before = records[position - 1] if position else {} if self.since.forgotten else _BEGINNING
         following = records[position + 1] if position + 1 < len(records) else None
         for field in ("phase", "weight"):
             own = _part(record, field)
-            found += differences(own.get("from"), _part(before, field).get("to"), f"{field}.from")
+            if before:
+                found += differences(own.get("from"), _part(before, field).get("to"), f"{field}.from")
             if following is not None:
                 found += differences(own.get("to"), _part(following, field).get("from"), f"{field}.to")
         if following is None:
@@ -233,7 +241,7 @@ class _Player:
     def _hash_before(self, position: int) -> Any:
         """What ``previous`` should be; if just the ``hash`` beside the content before was changed, that content's."""
         if not position:
-            return None
+            return self.since.hash or None
         records = self.dossier.decisions
         own, named = _hash(records[position - 1]), records[position].get("previous")
         return own if own == named else records[position - 1].get("hash")
@@ -262,7 +270,7 @@ def _blocks_named(named: object) -> str:
 def _end(dossier: Dossier, player: _Player) -> list[Finding]:
     """What the run says of itself against its last decision."""
     findings, run, records = [], dossier.run, dossier.decisions
-    count, head = len(records), dossier.head
+    count, head = dossier.checkpoint.forgotten + len(records), dossier.head
     if head.decisions != count:
         findings.append(
             Finding(None, "head.decisions", f"the run names {head.decisions} decisions, {count} were found")
@@ -275,7 +283,7 @@ def _end(dossier: Dossier, player: _Player) -> list[Finding]:
         told = {
             "phase": _part(last, "phase").get("to"),
             "weight": _part(last, "weight").get("to"),
-            "endedAt": _ended(records),
+            "endedAt": _ended(records) if not dossier.checkpoint.forgotten or _moves(records) else own["endedAt"],
         }
         findings += [
             Finding(None, f"run.{each.field}", f"the run's {each}, by its decisions") for each in differences(own, told)
@@ -288,11 +296,27 @@ def _end(dossier: Dossier, player: _Player) -> list[Finding]:
     return findings
 
 
+def _left_out(since: Checkpoint) -> list[str]:
+    """What a replay cannot prove, because it is not kept any more."""
+    if not since.decisions:
+        return []
+    gone = f"the first {since.blocks} blocks gave way to a checkpoint of the judge's state"
+    proved = f"of the decisions up to {since.decisions} only the chain is proved, later ones are derived"
+    notes = [f"{gone}: {proved}"]
+    if since.forgotten:
+        notes.append(f"the first {since.forgotten} decisions are not kept any more; the chain goes on from their hash")
+    return notes
+
+
 def _ended(records: Sequence[Mapping[str, Any]]) -> object:
     """When the run ended, as its decisions tell."""
     ends = {"Promoted", "RolledBack"}
-    moves = [each for each in records if _part(each, "phase").get("to") != _part(each, "phase").get("from")]
+    moves = _moves(records)
     return moves[-1].get("time") if moves and _part(moves[-1], "phase").get("to") in ends else None
+
+
+def _moves(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [each for each in records if _part(each, "phase").get("to") != _part(each, "phase").get("from")]
 
 
 def _of_one_field_each(found: list[Difference]) -> list[Difference]:

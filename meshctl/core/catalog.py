@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from meshctl.core.errors import Conflict, Refused
 from meshctl.core.model import Block, Release, Request, Run, Workload
 from meshctl.core.ports import Version
-from meshctl.core.record import Head, Record
+from meshctl.core.record import WHOLE, Checkpoint, Head, Record
 
 RUNS_KEPT = 10
 """So many runs of a release are kept; older ones go with their decisions and blocks."""
@@ -36,6 +36,7 @@ class Dossier:
     head: Head
     decisions: tuple[Record, ...]
     blocks: tuple[Block, ...]
+    checkpoint: Checkpoint = WHOLE
 
 
 class Wishes(Protocol):
@@ -74,11 +75,18 @@ class Archive(Protocol):
         ...
 
     def decisions(self, run: str) -> Sequence[Record]:
-        """All decisions of a run, in order.  Raises `Refused` when the run is not kept."""
+        """The decisions of a run, in order.  Raises `Refused` when the run is not kept."""
         ...
 
     def blocks(self, run: str) -> Sequence[Block]:
-        """All blocks of a run, in order.  Raises `Refused` when the run is not kept."""
+        """The blocks of a run, in order.  Raises `Refused` when the run is not kept."""
+        ...
+
+    def checkpoint(self, run: str) -> Checkpoint:
+        """What stands for the decisions and blocks that are not kept; `WHOLE` when all are.
+
+        Raises `Refused` when the run is not kept.
+        """
         ...
 
     def revision(self) -> int:

@@ -29,6 +29,26 @@ class Head:
     hash: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What stands for the beginning of a record that grew too large for its place.
+
+    The first ``blocks`` blocks of the run are gone.  They are named by its first ``decisions`` decisions, and the judge
+    went on from them with ``judge_state``, whose digest the last of these decisions carries.  Of the decisions the
+    first ``forgotten`` are gone too, always fewer than ``decisions``; ``hash`` is that of the last one gone.
+    """
+
+    blocks: int
+    decisions: int
+    judge_state: str
+    forgotten: int = 0
+    hash: str = ""
+
+
+WHOLE = Checkpoint(0, 0, "")
+"""Stands for nothing: all is there."""
+
+
 def append(
     head: Head, events: Sequence[Event], inputs: Inputs, judge_state: str, mesh: MeshRecord, terms: str = ""
 ) -> tuple[tuple[Record, ...], Head]:
@@ -68,16 +88,21 @@ def hash_of(record: Mapping[str, Any]) -> str:
 
 
 def faults(
-    records: Sequence[Mapping[str, Any]], *, head: Head | None = None, blocks: Sequence[Block] | None = None
+    records: Sequence[Mapping[str, Any]],
+    *,
+    head: Head | None = None,
+    blocks: Sequence[Block] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[str, ...]:
     """What is wrong with a run's chain of records, in words; empty when it is whole.
 
-    ``head`` finds records that are missing at the end; ``blocks`` (all of the run) are compared with the digests
-    and sums that the records name.
+    ``head`` finds records that are missing at the end; ``blocks`` (all of the run, or all since the ``checkpoint``)
+    are compared with the digests and sums that the records name.
     """
-    found: list[str] = []
-    previous: str | None = None
-    for number, record in enumerate(records, start=1):
+    since = checkpoint or WHOLE
+    found: list[str] = list(checkpoint_faults(records, since))
+    previous: str | None = since.hash or None
+    for number, record in enumerate(records, start=since.forgotten + 1):
         name = f"decision {number}" + (f" of {record['run']}" if record.get("run") else "")
         if record.get("number") != number:
             found.append(f"{name}: carries the number {record.get('number')}, a record is missing or moved")
@@ -86,11 +111,26 @@ def faults(
         if record.get("hash") != _hash_or_none(record):
             found.append(f"{name}: its content does not match its hash")
         previous = record.get("hash")
-    if head is not None and (head.decisions, head.hash or None) != (len(records), previous):
-        found.append(f"the run names {head.decisions} decisions, {len(records)} were found, or the last one differs")
+    count = since.forgotten + len(records)
+    if head is not None and (head.decisions, head.hash or None) != (count, previous):
+        found.append(f"the run names {head.decisions} decisions, {count} were found, or the last one differs")
     if blocks is not None:
-        found.extend(_block_faults(records, blocks))
+        found.extend(_block_faults(records[since.decisions - since.forgotten :], blocks))
     return tuple(found)
+
+
+def checkpoint_faults(records: Sequence[Mapping[str, Any]], checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What the decision that a checkpoint was made at says against it; ``records`` are those that are kept."""
+    if not checkpoint.decisions:
+        return ()
+    position = checkpoint.decisions - checkpoint.forgotten - 1
+    if not 0 <= position < len(records):
+        return (f"the decision {checkpoint.decisions}, which the checkpoint was made at, is missing",)
+    judge = records[position].get("judge")
+    named = judge.get("stateDigest") if isinstance(judge, Mapping) else None
+    if named != (digest(checkpoint.judge_state) if checkpoint.judge_state else None):
+        return (f"the judge's state in the checkpoint is not the one that decision {checkpoint.decisions} names",)
+    return ()
 
 
 def _hash_or_none(record: Mapping[str, Any]) -> str | None:

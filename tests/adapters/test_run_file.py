@@ -18,6 +18,7 @@ from meshctl.app.history import dossier_of
 from meshctl.app.replay import replay
 from meshctl.core.errors import InvalidInput
 from meshctl.core.packing import canonical, digest
+from meshctl.core.record import Checkpoint
 from tests.cli import scenes
 
 
@@ -64,6 +65,17 @@ def test_what_was_written_is_read_back_equal(tmp_path, dossier):
     assert write_export(path, dossier) == path.stat().st_size
     assert load_export(path) == (dossier, True)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_whose_beginning_gave_way_to_a_checkpoint_is_carried_with_it(tmp_path, dossier):
+    part = replace(
+        dossier, blocks=dossier.blocks[20:], checkpoint=Checkpoint(20, 2, "the judge's state", 1, "sha256:ab")
+    )
+    write_export(tmp_path / "run.json", part)
+    assert load_export(tmp_path / "run.json") == (part, True)
+    data = json.loads((tmp_path / "run.json").read_text())
+    data["record"]["checkpoint"]["judgeState"] = "another"
+    assert load_export(written(tmp_path, data))[1] is False
 
 
 @pytest.mark.parametrize("name", scenes.ALL)

@@ -12,7 +12,7 @@ from meshctl.app.history import dossier_of, run_lines
 from meshctl.app.replay import damaged, replay
 from meshctl.core.errors import JudgeError
 from meshctl.core.model import Verb, Verdict
-from meshctl.core.record import Head, hash_of
+from meshctl.core.record import Checkpoint, Head, hash_of
 from tests.app.tick_world import NEW, TickWorld
 from tests.cli import scenes
 from tests.cli.scenes import CountingJudge
@@ -293,3 +293,59 @@ def test_a_file_that_was_changed_is_different_whatever_else_fits(promoted):
     found = damaged(replay(promoted, judge()))
     assert not found.same
     assert found.findings[0].field == "digest"
+
+
+# ------------------------------------------------------------------------------------ from a checkpoint
+
+
+def cut(dossier, decisions, forgotten=0):
+    """The record as a store keeps it that has no place for its beginning."""
+    found, blocks, named = judge(), 0, None
+    for record in dossier.decisions[:decisions]:
+        inputs = {key: value for key, value in record["inputs"].items() if key != "terms"}
+        blocks += inputs["blocks"] if inputs != named else 0
+        named = inputs
+    state, spec = "", dossier.run.spec.analysis
+    for block in dossier.blocks[:blocks]:
+        if block.entry < 0:
+            state = found.learn(state, spec, (block,))
+        else:
+            state, _ = found.fold(state, spec, dossier.run.entries[block.entry], (block,))
+    gone = dossier.decisions[forgotten - 1]["hash"] if forgotten else ""
+    return replace(
+        dossier,
+        decisions=dossier.decisions[forgotten:],
+        blocks=dossier.blocks[blocks:],
+        checkpoint=Checkpoint(blocks, decisions, state, forgotten, gone),
+    )
+
+
+@pytest.mark.parametrize(("decisions", "forgotten"), [(2, 0), (3, 2), (5, 1), (6, 5)])
+def test_what_a_checkpoint_left_over_is_derived_from_its_state_and_told_as_such(promoted, decisions, forgotten):
+    whole, part = replay(promoted, judge()), cut(promoted, decisions, forgotten)
+    found = replay(part, judge())
+    assert found.findings == ()
+    assert found.blocks == len(part.blocks) < whole.blocks
+    assert f"up to {decisions} only the chain is proved" in found.notes[0]
+    assert any(f"the first {forgotten} decisions are not kept" in note for note in found.notes) == bool(forgotten)
+
+
+def test_whatever_was_changed_behind_a_checkpoint_is_found(promoted):
+    part = cut(promoted, 3, 1)
+    block = replace(part.blocks[0], candidate=replace(part.blocks[0].candidate, bad=1))
+    changes = [
+        replace(part, blocks=(block, *part.blocks[1:])),
+        replace(part, decisions=part.decisions[1:]),
+        replace(part, decisions=part.decisions[:-1]),
+        replace(part, checkpoint=replace(part.checkpoint, judge_state="another")),
+        replace(part, checkpoint=replace(part.checkpoint, hash="sha256:another")),
+        replace(part, checkpoint=replace(part.checkpoint, decisions=9)),
+        replace(part, checkpoint=replace(part.checkpoint, decisions=2)),
+        replace(part, checkpoint=replace(part.checkpoint, decisions=4)),
+        replace(part, checkpoint=replace(part.checkpoint, forgotten=0)),
+        *(with_decision(part, number, lambda record: record.update(message="x")) for number in range(1, 6)),
+        *(with_decision(part, number, lambda record: record["weight"].update(to=7.0)) for number in range(1, 6)),
+    ]
+    assert replay(part, judge()).same
+    for changed in changes:
+        assert replay(changed, judge()).findings

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from meshctl.core.model import Actor, Phase, Reason, StageTerms, Verb, Verdict
 from meshctl.core.packing import inputs_of, pack
 from meshctl.core.ports import MeshRecord
-from meshctl.core.record import Head, append, ended, faults, stamp
+from meshctl.core.record import Checkpoint, Head, append, ended, faults, stamp
 from meshctl.core.terms import entries_named, terms_of
 from tests.adapters.store_values import JUDGEMENT, MESH, NOON, block, event, request, run
 
@@ -266,3 +266,19 @@ def test_values_that_have_no_plain_form_are_refused():
 def test_odd_values_have_a_digest_of_their_own():
     odd = [math.inf, math.nan, NOON, True, {"a": ""}, {"a": 1}]
     assert len({terms_of(replace(run(), baseline=each)) for each in odd}) == len(odd)
+
+
+@pytest.mark.parametrize(("decisions", "forgotten", "gone"), [(1, 0, 0), (3, 0, 20), (3, 2, 20), (4, 3, 34)])
+def test_a_record_whose_beginning_gave_way_to_a_checkpoint_is_whole_from_there(decisions, forgotten, gone):
+    records, head = chain()
+    before = records[forgotten - 1]["hash"] if forgotten else ""
+    checkpoint = Checkpoint(gone, decisions, "state", forgotten, before)
+    kept, left = records[forgotten:], BLOCKS[gone:]
+    assert faults(kept, head=head, blocks=left, checkpoint=checkpoint) == ()
+    wrong = [
+        replace(checkpoint, judge_state="another"),
+        replace(checkpoint, decisions=9),
+        replace(checkpoint, forgotten=forgotten + 1),
+        replace(checkpoint, hash="sha256:another"),
+    ]
+    assert all(faults(kept, head=head, blocks=left, checkpoint=each) for each in wrong)
