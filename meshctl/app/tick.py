@@ -185,8 +185,8 @@ def _judge(
 
 
 def _counts(run: Run, seen: Seen) -> bool:
-    """Whether what the metrics say belongs to the run's present stage: only while its weight is in effect, as far
-    as the mesh can be asked."""
+    """Whether what the metrics say belongs to the run's present stage: only while its weight is in effect by the
+    same routes as before, as far as the mesh can be asked."""
     if not run.entries:
         return True
     if run.weight != run.confirmed:
@@ -194,7 +194,9 @@ def _counts(run: Run, seen: Seen) -> bool:
     if seen.mesh_problem:
         return True
     live = seen.live
-    return live is not None and live.in_effect and live.weights.get(run.candidate, 0.0) == run.weight
+    if live is None or not live.in_effect or live.revision != run.revision:
+        return False
+    return live.weights.get(run.candidate, 0.0) == run.weight
 
 
 def _versions(release: Release, state: ReleaseState) -> Sequence[str]:

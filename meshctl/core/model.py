@@ -649,6 +649,8 @@ class Run:
     """The candidate's decided weight, percent."""
     confirmed: float = 0.0
     """The weight that the data plane was last seen to have taken.  A raise to ``weight`` starts only from here."""
+    revision: str = ""
+    """The revision of the routes by which the data plane was last seen to work: a block holds what happened by it."""
     clock: StageClock = StageClock()
     problem_since: datetime | None = None
     """When the present hold began."""

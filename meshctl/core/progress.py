@@ -52,6 +52,7 @@ def take_note(turn: Turn, seen: Seen) -> None:
         _watch_the_end(turn, seen)
     elif run.entries:
         _keep_the_word(turn, seen)
+        _keep_the_revision(turn, seen)
     gatehooks.take_answers(turn, seen)
 
 
@@ -60,6 +61,14 @@ def _keep_the_word(turn: Turn, seen: Seen) -> None:
         turn.change(evidence_until=seen.newest_block_end)
     if turn.judgement is not None:
         turn.change(verdict=turn.judgement.verdict, judgement=turn.judgement)
+
+
+def _keep_the_revision(turn: Turn, seen: Seen) -> None:
+    """Between two looks at one revision nobody had other weights; a stranger's that were taken away again leave
+    another one behind."""
+    live = seen.live
+    if live is not None and live.in_effect and live.revision != turn.active.revision:
+        turn.change(revision=live.revision)
 
 
 def advance(turn: Turn, seen: Seen) -> None:

@@ -216,6 +216,16 @@ def test_a_block_with_a_foreign_weight_in_it_counts_for_nobody(running):
     assert [block.candidate.requests for _, block in running.judge.folded] == [10]
 
 
+def test_a_foreign_weight_that_somebody_took_away_and_could_not_store_is_in_no_block(running):
+    running.tick()
+    running.judge.folded.clear()
+    running.world.mesh.meddle("shop", {OLD: 40.0, NEW: 60.0})
+    crashed(running, "store.save", "before")
+    assert running.share() == 10.0
+    running.tick(3)
+    assert [block.candidate.requests for _, block in running.judge.folded] == [10, 10]
+
+
 def test_a_change_of_weight_that_the_metrics_did_not_see_is_in_no_block(running):
     running.tick()
     running.judge.folded.clear()
