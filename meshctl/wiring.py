@@ -203,10 +203,10 @@ class _HandsOff:
     def __init__(self, workloads: Workloads) -> None:
         self.ready = workloads.ready
 
-    def ensure(self, release: Release, version: str) -> None:
+    def ensure(self, release: Release, version: str, *, run: int) -> None:
         """Nothing: the controller does it."""
 
-    def retire(self, release: Release, keep: Sequence[str]) -> None:
+    def retire(self, release: Release, keep: Sequence[str], *, run: int) -> None:
         """Nothing: the controller does it."""
 
 

@@ -83,6 +83,7 @@ class FakeWorkloads:
         self.problem: MeshctlError | None = None
         self._clock = clock
         self._since: dict[tuple[str, str], datetime] = {}
+        self._needed_by: dict[tuple[str, str], int] = {}
 
     def ready(self, release: Release, version: str) -> ReadyReplicas | None:
         if self.problem is not None:
@@ -99,15 +100,17 @@ class FakeWorkloads:
             return ReadyReplicas(0, wished, "starting")
         return ReadyReplicas(wished, wished)
 
-    def ensure(self, release: Release, version: str) -> None:
+    def ensure(self, release: Release, version: str, *, run: int = 0) -> None:
         if version not in self.versions:
             known = ", ".join(sorted(self.versions)) or "none"
             raise InvalidInput(f"{release.spec.service} has no version {version!r}", hint=f"Known versions: {known}.")
-        self._since.setdefault((release.metadata.name, version), self._clock.now())
+        key = release.metadata.name, version
+        self._since.setdefault(key, self._clock.now())
+        self._needed_by[key] = max(run, self._needed_by.get(key, 0))
 
-    def retire(self, release: Release, keep: Sequence[str]) -> None:
+    def retire(self, release: Release, keep: Sequence[str], *, run: int = 0) -> None:
         for name, version in list(self._since):
-            if name == release.metadata.name and version not in keep:
+            if name == release.metadata.name and version not in keep and self._needed_by[name, version] <= run:
                 del self._since[name, version]
 
     def running(self, release: Release) -> set[str]:

@@ -42,6 +42,7 @@ class LocalWorkloads:
         self._replicas: dict[str, Replica] = {}
         self._ports: dict[str, int | None] = {}
         self._changed: set[tuple[str, str]] = set()
+        self._needed_by: dict[tuple[str, str], int] = {}
         self._adopted = False
 
     def wish(self, workloads: Sequence[Workload]) -> None:
@@ -84,7 +85,7 @@ class LocalWorkloads:
         messages = [found.message for found in self._of(service, version) if found.message and not found.retiring]
         return ReadyReplicas(min(healthy or 0, spec.replicas), spec.replicas, "; ".join(messages))
 
-    def ensure(self, release: Release, version: str) -> None:
+    def ensure(self, release: Release, version: str, *, run: int = 0) -> None:
         """Have the version's replicas running.  Who was being drained and was not told to end yet stays."""
         service = release.spec.service
         spec = self._version(service, version)
@@ -95,6 +96,7 @@ class LocalWorkloads:
                 hint=f"Declared: {', '.join(known) or 'none'}. Add it under spec.versions with its command.",
             )
         self._adopt_once()
+        self._needed_by[service, version] = max(run, self._needed_by.get((service, version), 0))
         for number in range(spec.replicas):
             self._ensure_one(service, version, number, command_digest(spec.command, spec.env))
         for found in self._superfluous(service, version, spec):
@@ -102,13 +104,16 @@ class LocalWorkloads:
         self._changed.add((service, version))
         self._publish()
 
-    def retire(self, release: Release, keep: Sequence[str]) -> None:
+    def retire(self, release: Release, keep: Sequence[str], *, run: int = 0) -> None:
         """Take the replicas of all versions but ``keep`` out of the endpoints; each is ended after ``drain``."""
         self._adopt_once()
         service = release.spec.service
         for found in self._replicas.values():
-            if found.service == service and found.version not in keep and not found.retiring:
-                self._changed.add((service, found.version))
+            key = service, found.version
+            if found.service != service or found.version in keep or self._needed_by.get(key, 0) > run:
+                continue
+            if not found.retiring:
+                self._changed.add(key)
                 found.retire()
         self._publish()
 

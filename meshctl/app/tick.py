@@ -373,7 +373,7 @@ def _way_back(state: ReleaseState, routing: Routing) -> Routing | None:
 
 def _ensure_workloads(ports: Ports, release: Release, decision: Decision, problems: list[str]) -> None:
     for version in decision.needed:
-        _attempt(partial(ports.workloads.ensure, release, version), problems)
+        _attempt(partial(ports.workloads.ensure, release, version, run=decision.state.runs), problems)
 
 
 def _retire_workloads(ports: Ports, release: Release, decision: Decision, seen: Seen) -> None:
@@ -382,4 +382,4 @@ def _retire_workloads(ports: Ports, release: Release, decision: Decision, seen: 
     if seen.mesh_problem or (live is not None and not live.in_effect):
         return
     if live is None or set(live.weights) <= set(decision.needed):
-        ports.workloads.retire(release, decision.needed)
+        ports.workloads.retire(release, decision.needed, run=decision.state.runs)

@@ -137,12 +137,19 @@ class Workloads(Protocol):
         `Unreachable` or `Forbidden` is raised, which says why."""
         ...
 
-    def ensure(self, release: Release, version: str) -> None:
-        """Have the version's replicas running; returns at once.  Raises `InvalidInput` for an unknown version."""
+    def ensure(self, release: Release, version: str, *, run: int) -> None:
+        """Have the version's replicas running for the run of this number; returns at once.
+
+        Raises `InvalidInput` for an unknown version.
+        """
         ...
 
-    def retire(self, release: Release, keep: Sequence[str]) -> None:
-        """Drain and end the replicas of every version of the release but those in ``keep``; returns at once."""
+    def retire(self, release: Release, keep: Sequence[str], *, run: int) -> None:
+        """Drain and end the replicas of every version of the release but those in ``keep``; returns at once.
+
+        Versions that were ensured for a later run than ``run``, the newest that the caller knows, are left alone:
+        a controller that slept does not end what a newer run needs.
+        """
         ...
 
 

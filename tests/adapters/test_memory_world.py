@@ -71,6 +71,16 @@ def test_retiring_leaves_the_kept_versions_and_other_releases_alone():
     assert w.workloads.running(release("cart")) == {"2.0.0", "2.1.0"}
 
 
+def test_retiring_for_an_older_run_leaves_alone_what_a_later_one_needs():
+    w = world()
+    w.workloads.ensure(SHOP, "2.1.0", run=8)
+    w.workloads.ensure(SHOP, "2.1.0", run=7)
+    w.workloads.retire(SHOP, [], run=7)
+    assert w.workloads.running(SHOP) == {"2.1.0"}
+    w.workloads.retire(SHOP, [], run=8)
+    assert w.workloads.running(SHOP) == set()
+
+
 def test_an_unknown_version_cannot_be_started_and_has_no_replicas():
     w = world()
     with pytest.raises(InvalidInput, match=r"shop has no version '9'\n  Known versions: 2\.0\.0, 2\.1\.0\."):

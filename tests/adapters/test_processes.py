@@ -162,6 +162,16 @@ def test_retiring_takes_out_of_the_pool_first_waits_then_asks_then_insists(make:
     assert len(yard.workloads.pids("shop", NEW)) == 1
 
 
+def test_retiring_for_an_older_run_leaves_alone_what_a_later_one_needs(make: Callable[..., Yard]):
+    yard = make(workload({OLD: sleeper()}))
+    yard.workloads.ensure(RELEASE, OLD, run=8)
+    yard.workloads.ensure(RELEASE, OLD, run=7)
+    yard.workloads.retire(RELEASE, [], run=7)
+    assert len(yard.endpoints.ports[OLD]) == 1
+    yard.workloads.retire(RELEASE, [], run=8)
+    assert yard.endpoints.ports[OLD] == []
+
+
 def test_a_version_that_is_wanted_again_while_it_drains_stays(make: Callable[..., Yard]):
     yard = make(workload({OLD: sleeper()}))
     yard.workloads.ensure(RELEASE, OLD)

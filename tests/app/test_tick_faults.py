@@ -1,5 +1,6 @@
 """The tick in a bad world: crashes, other hands, a mesh that is away, templates that break, controllers that sleep."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -500,6 +501,29 @@ def test_a_controller_that_slept_through_a_newer_run_does_not_undo_it(running):
     assert len(running.world.mesh.history) == written
 
 
+def test_a_controller_that_slept_does_not_end_replicas_that_a_newer_run_needs(running):
+    running.abort()
+    running.tick()
+    running.world.clock.advance(60)
+    retire, late = running.world.workloads.retire, []
+
+    def asleep(*args, **rest):
+        late.append(lambda: retire(*args, **rest))
+        raise SleptHere
+
+    running.world.workloads.retire = asleep
+    for _ in range(3):
+        with suppress(SleptHere):
+            running.tick()
+    running.world.workloads.retire = retire
+    running.ask(Verb.RETRY, reason="once more")
+    running.reach(10.0)
+    assert late
+    for wakes in late:
+        wakes()
+    assert running.running == {OLD, NEW}
+
+
 def test_two_controllers_in_turn_never_step_twice(running):
     running.say(Verdict.PASS)
     for _ in range(40):
@@ -511,6 +535,10 @@ def test_two_controllers_in_turn_never_step_twice(running):
 
 
 # ------------------------------------------------------------------------------------ pieces that misbehave
+
+
+class SleptHere(Exception):
+    """The controller went to sleep at this effect."""
 
 
 class StaleStoreRead(Exception):

@@ -207,14 +207,14 @@ class ActorWorkloads:
         self._actor.look.ready[version] = found
         return found
 
-    def ensure(self, release: Any, version: str) -> None:
+    def ensure(self, release: Any, version: str, *, run: int) -> None:
         self._actor.point("ensure")
-        self._workloads.ensure(release, version)
+        self._workloads.ensure(release, version, run=run)
 
-    def retire(self, release: Any, keep: Any) -> None:
+    def retire(self, release: Any, keep: Any, *, run: int) -> None:
         self._actor.point("retire")
         before = self._workloads.running(release)
-        self._workloads.retire(release, keep)
+        self._workloads.retire(release, keep, run=run)
         self._ledger.retired(self._actor, before - self._workloads.running(release))
 
 
@@ -245,6 +245,23 @@ class ActorJudge:
         state, word = self._judge.fold(state, analysis, terms, blocks)
         self._actor.look.words.append((terms, blocks, word))
         return state, word
+
+
+class ActorHooks:
+    """The hooks as one actor asks them."""
+
+    def __init__(self, actor: Actor, hooks: Any, ledger: Any) -> None:
+        self._actor, self._hooks, self._ledger = actor, hooks, ledger
+
+    def keep(self, release: Any, calls: Any) -> None:
+        self._actor.point("ask")
+        self._ledger.asked(self._actor, calls)
+        self._hooks.keep(release, calls)
+
+    def answers(self, release: Any) -> Any:
+        found = self._hooks.answers(release)
+        self._ledger.answered_by_hooks(found)
+        return found
 
 
 class ActorRenderer:

@@ -9,10 +9,11 @@ from typing import Any
 from meshctl.adapters.judge import AnalysisJudge
 from meshctl.app.history import dossier_of
 from meshctl.app.replay import replay
-from meshctl.core.model import Phase, ReleaseState, Run, Verb, Verdict
+from meshctl.core.hooks import key_of
+from meshctl.core.model import HookOutcome, Phase, ReleaseState, Run, Verb, Verdict
 from meshctl.core.record import faults
 from tests.sim.actors import Actor
-from tests.sim.rules import RULES, Moment, Retired, Saved, Wrote
+from tests.sim.rules import RULES, Asked, Moment, Retired, Saved, Wrote
 
 GIVES_BACK = {Verb.RESUME, Verb.PROMOTE, Verb.SET_WEIGHT, Verb.ROLLBACK, Verb.ABORT}
 
@@ -38,6 +39,8 @@ class Ledger:
         self.unrecorded = ""
         self.answered: set[str] = set()
         self.block_ends: dict[str, datetime] = {}
+        self.asks_stored: set[tuple[str, int]] = set()
+        self.hooks_said: dict[str, set[HookOutcome]] = {}
         self.spans = metrics.spans
         self._store, self._mesh, self._release, self._neighbour = store, mesh, release, neighbour
         self.neighbour_at_first = self.neighbour()
@@ -71,6 +74,7 @@ class Ledger:
         if run is None:
             return
         self.runs[run.name] = run
+        self.asks_stored |= {(key_of(run, ask), ask.asking) for ask in run.hooks}
         self.intents.add((run.name, run.weight))
         if run.phase is Phase.ROLLED_BACK:
             self.gone |= {run.name}
@@ -80,7 +84,16 @@ class Ledger:
 
     def retired(self, actor: Actor, versions: set[str]) -> None:
         if versions:
-            self.check(Retired(actor, versions, self._mesh.in_force().get("shop", {})))
+            state = self._store.load("shop").state
+            self.check(Retired(actor, versions, self._mesh.in_force().get("shop", {}), state))
+
+    def asked(self, actor: Actor, calls: Any) -> None:
+        for call in calls:
+            self.check(Asked(actor, call))
+
+    def answered_by_hooks(self, answers: Any) -> None:
+        for answer in answers:
+            self.hooks_said.setdefault(answer.key, set()).add(answer.outcome)
 
     def meddled(self, before: dict[str, float], after: dict[str, float]) -> None:
         """Another hand changed the weights."""
@@ -89,6 +102,11 @@ class Ledger:
         if run is None:
             return
         now, was = after.get(run.candidate, 0.0), before.get(run.candidate, 0.0)
+        if not after and run.name in self.gone - self.gone_by_store:
+            # Nobody knows of it any more: the mark went with the routes before anybody could store it.
+            self.gone.discard(run.name)
+            self.lowered_by_other.add(run.name)
+            return
         if not after and run.phase.ended:
             self.lowered_by_other.discard(run.name)
             self.unrecorded = ""

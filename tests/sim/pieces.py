@@ -15,7 +15,20 @@ from meshctl.adapters.memory import BOUNDS_MS, Behaviour, FakeClock, FakeMesh, F
 from meshctl.adapters.templates import TemplateRenderer
 from meshctl.core.errors import JudgeError, TemplateError
 from meshctl.core.guard import find_lies
-from meshctl.core.model import FULL, ArmCounts, Block, LiveRouting, Reading, ReadyReplicas, Reason, Release, Verdict
+from meshctl.core.model import (
+    FULL,
+    ArmCounts,
+    Block,
+    HookAnswer,
+    HookCall,
+    HookOutcome,
+    LiveRouting,
+    Reading,
+    ReadyReplicas,
+    Reason,
+    Release,
+    Verdict,
+)
 from tests.core.small_world import judged
 
 RPS = 100.0
@@ -118,7 +131,7 @@ class SimMetrics:
             return Reading((), following)
         true_start, start, before = json.loads(cursor)
         if start >= now.timestamp():
-            return Reading((), cursor if start == now.timestamp() else following)
+            return Reading((), following)
         done = [math.floor(a - b + 0.5) for a, b in zip(totals, before, strict=True)]
         arms = ArmCounts(done[0], 0), ArmCounts(0 if self.lie else done[1], 0)
         block = Block(datetime.fromtimestamp(start, UTC), now, entry, weight, *arms)
@@ -151,6 +164,35 @@ class RealMetrics(FakeMetrics):
             block = replace(block, candidate=ArmCounts(0, 0, (0,) * (len(BOUNDS_MS) + 1)))
         self.spans[block] = (block.start, block.end)
         return replace(reading, blocks=(block,))
+
+
+class SimHooks:
+    """Who is asked on the way, as one controller asks: what it has under way dies with it.
+
+    ``words`` says what each hook answers from now on; one that says ``hang`` is given up after its timeout.
+    """
+
+    def __init__(self, clock: FakeClock, words: dict[str, str]) -> None:
+        self._clock, self._words = clock, words
+        self._under_way: dict[tuple[str, int], tuple[HookCall, str, datetime]] = {}
+
+    def keep(self, release: Release, calls: Sequence[HookCall]) -> None:
+        now = self._clock.now()
+        fresh = {(call.key, call.asking): (call, self._words.get(call.hook.name, "pass"), now) for call in calls}
+        self._under_way = {key: self._under_way.get(key, begun) for key, begun in fresh.items()}
+
+    def answers(self, release: Release) -> list[HookAnswer]:
+        now, found = self._clock.now(), []
+        for (key, asking), (call, word, since) in self._under_way.items():
+            if word != "hang":
+                found.append(HookAnswer(key, asking, HookOutcome(word)))
+            elif now - since >= call.hook.timeout:
+                found.append(HookAnswer(key, asking, HookOutcome.ERROR, "no answer in time"))
+        return found
+
+    def forget(self) -> None:
+        """The controller died."""
+        self._under_way.clear()
 
 
 class ScriptedJudge:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from meshctl.app.tick import Ports, tick
 from meshctl.core.decide import routing_of, weights_of
-from meshctl.core.model import OnMetricsOutage, Verdict
+from meshctl.core.model import HookAnswer, HookOutcome, OnMetricsOutage, Verdict
 from tests.sim.world import Plant
 
 
@@ -123,7 +124,7 @@ class _HastyMesh(Around):
         service = next(each for each in objects if each["kind"] == "VirtualService")
         places = service["spec"]["http"][-1]["route"]
         keep = [each["destination"]["subset"] for each in places if each.get("weight", 1000)]
-        self.workloads.retire(release, keep)
+        self.workloads.retire(release, keep, run=10**9)
         return self.inner.apply(release, objects, **rest)
 
 
@@ -217,6 +218,30 @@ class _Trusting(Around):
         return replace(found, ready=2) if found is not None else None
 
 
+class _Oblivious(Around):
+    """Ends replicas whatever run needs them by now."""
+
+    def retire(self, release: Any, keep: Any, *, run: int) -> None:
+        self.inner.retire(release, keep, run=10**9)
+
+
+class _Answering(Around):
+    """Answers itself for every hook that is kept."""
+
+    def __init__(self, inner: Any, outcome: HookOutcome) -> None:
+        super().__init__(inner)
+        self.outcome = outcome
+        self.kept: Any = ()
+
+    def keep(self, release: Any, calls: Any) -> None:
+        self.kept = calls
+        self.inner.keep(release, calls)
+
+    def answers(self, release: Any) -> Any:
+        self.inner.answers(release)
+        return [HookAnswer(call.key, call.asking, self.outcome) for call in self.kept]
+
+
 def repair(ports: Ports, name: str, **rest: Any) -> Any:
     """A tick that brings the routes to what was decided, upwards too."""
     stored = ports.store.load(name)
@@ -252,5 +277,8 @@ FAULTS: dict[str, Fault] = {
     "judge blocks of the stage before": Fault(with_ports(metrics=_SlowCursor), (5,)),
     "take an outage for a bad candidate": Fault(with_ports(store=_Impatient), (4,)),
     "end replicas before the routes": Fault(retire_then_route(), (6,)),
+    "end replicas that a newer run needs": Fault(with_ports(workloads=_Oblivious), (6,)),
+    "take silence of a hook for consent": Fault(with_ports(hooks=partial(_Answering, outcome=HookOutcome.PASS)), (3,)),
+    "take a hook for failed that is not": Fault(with_ports(hooks=partial(_Answering, outcome=HookOutcome.FAIL)), (4,)),
     "take dead replicas for ready": Fault(with_ports(workloads=_Trusting), (6,)),
 }

@@ -11,7 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshctl.core.decide import routing_of, weights_of
-from meshctl.core.model import FULL, LiveRouting, Phase, Reason, ReleaseState, Run, Verb, Verdict
+from meshctl.core.hooks import hooks_at, way_out
+from meshctl.core.model import (
+    FULL,
+    Hook,
+    HookCall,
+    HookOutcome,
+    LiveRouting,
+    OnHookError,
+    Phase,
+    Reason,
+    ReleaseState,
+    Run,
+    Verb,
+    Verdict,
+)
 from meshctl.core.progress import SELF_ENDING_HOLDS
 from tests.sim.actors import Actor, Look
 
@@ -62,6 +76,16 @@ class Retired:
     actor: Actor
     versions: set[str]
     in_force: dict[str, float]
+    state: ReleaseState
+    """As it is stored at that moment, whatever the actor knows."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An actor asks a hook."""
+
+    actor: Actor
+    call: HookCall
 
 
 @dataclass(frozen=True)
@@ -85,7 +109,7 @@ class Ended:
     stuck: str
 
 
-Moment = Wrote | Saved | Retired | Ticked | Ended
+Moment = Wrote | Saved | Retired | Asked | Ticked | Ended
 Rule = Callable[[Any, Moment], Iterator[str]]
 RULES: dict[int, tuple[str, Rule]] = {}
 
@@ -108,6 +132,8 @@ def store_first_then_raise(ledger: Any, moment: Moment) -> Iterator[str]:
                     yield f"{version} rises to {weight:g} % of {run.name}, which was never stored"
             elif version not in ledger.served_by:
                 yield f"{version} rises to {weight:g} %: no stored state names it as serving"
+    if isinstance(moment, Asked) and (moment.call.key, moment.call.asking) not in ledger.asks_stored:
+        yield f"hook {moment.call.key} is asked, which was never stored"
     if isinstance(moment, Ticked) and moment.error is not None and ledger.lowering_is_possible(moment.actor):
         run, look = moment.actor.look.stored.state.run, moment.actor.look
         if run is None or run.phase.ended or moment.live is None or moment.live.run != run.name:
@@ -145,10 +171,14 @@ def no_evidence_no_promotion(ledger: Any, moment: Moment) -> Iterator[str]:
         return
     run, before = moment.run, moment.before.run
     promoted = run.phase is Phase.PROMOTED and not before.phase.ended
-    passed = run.stage > before.stage or (promoted and run.baseline is not None)
+    passed = run.stage > before.stage or (run.entries and not before.entries) or (promoted and run.baseline is not None)
     if not passed or before.gate_opened or moment.accepted() & {Verb.PROMOTE, Verb.SET_WEIGHT}:
         return
-    if not ledger.shown(moment.look, before):
+    for hook, key in gates_of(before):
+        ignored = {HookOutcome.ERROR} if hook.on_error is OnHookError.IGNORE else set()
+        if not ledger.hooks_said.get(key, set()) & ({HookOutcome.PASS} | ignored):
+            yield f"stage {before.stage} of {run.name} was left though hook {key} never let go"
+    if before.entries and not ledger.shown(moment.look, before):
         yield f"stage {before.stage} of {run.name} was passed without a pass of the judge on both versions' requests"
 
 
@@ -164,6 +194,15 @@ def an_outage_is_not_a_bad_candidate(ledger: Any, moment: Moment) -> Iterator[st
     failed = any(word.verdict is Verdict.FAIL for _, _, word in moment.look.words)
     if run.reason in (Reason.REGRESSION, Reason.GUARD) and not failed:
         yield f"{run.name} is taken back as {run.reason} without a word of the judge"
+    if run.reason is Reason.HOOK_FAILED:
+        said = {
+            (outcome, hook.on_error)
+            for hook, key in gates_of(before_of(moment))
+            for outcome in ledger.hooks_said.get(key, ())
+        }
+        failing = {(HookOutcome.FAIL, each) for each in OnHookError} | {(HookOutcome.ERROR, OnHookError.FAIL)}
+        if not said & failing:
+            yield f"{run.name} is taken back for a hook that never failed"
     if run.reason is Reason.METRICS_OUTAGE and ledger.settings.on_outage == "hold":
         yield f"{run.name} is taken back for an outage where the policy says hold"
     if run.reason is Reason.INCONCLUSIVE and ledger.settings.on_inconclusive == "hold":
@@ -199,6 +238,9 @@ def make_before_break(ledger: Any, moment: Moment) -> Iterator[str]:
     if isinstance(moment, Retired):
         known = {version for version, weight in moment.in_force.items() if weight}
         look = moment.actor.look.live
+        needed = needed_now(moment.state)
+        for version in moment.versions & needed:
+            yield f"the replicas of {version} are ended, which is needed"
         for version in moment.versions & known:
             if not moment.actor.interrupted or (look is not None and look.weights.get(version)):
                 yield f"the replicas of {version} are ended while it has {moment.in_force[version]:g} %"
@@ -302,6 +344,25 @@ def every_run_ends(ledger: Any, moment: Moment) -> Iterator[str]:
         return
     if live.get(moment.state.baseline or "", 0.0) != FULL:
         yield f"{run.name} is {run.phase}, {moment.state.baseline} serves, and in force is {live}"
+
+
+def before_of(moment: Saved) -> Run:
+    assert moment.before.run is not None
+    return moment.before.run
+
+
+def gates_of(run: Run) -> Iterator[tuple[Hook, str]]:
+    """The hooks on the way out of a run's stage, each with the key by which it is asked there."""
+    for point, entry, weight in way_out(run):
+        for hook in hooks_at(run, point, weight):
+            yield hook, f"{run.name}/{entry}/{hook.name}"
+
+
+def needed_now(state: ReleaseState) -> set[str]:
+    """The versions that nobody may end: those that serve, are kept warm, or are tried and have had traffic."""
+    run = state.run
+    tried = run.candidate if run is not None and run.entries and not run.phase.ended else None
+    return {version for version in (state.baseline, state.warm, tried) if version is not None}
 
 
 def waits_for_a_person(run: Run) -> bool:

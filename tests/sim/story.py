@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 VERSIONS = ("v0", "v1", "v2", "v3")
 ACTORS = ("one", "two", "cron")
-EFFECTS = ("load", "read", "save", "ensure", "apply", "lower", "confirm", "retire")
+EFFECTS = ("load", "read", "save", "ask", "ensure", "apply", "lower", "confirm", "retire")
 FAULTS = ("disk", "unreadable", "away", "stuck", "metrics", "metrics", "lie", "judge", "template", "tamper")
 
 Step = tuple[object, ...]
@@ -30,6 +30,8 @@ class Settings:
     real_judge: bool = False
     bad_share: float = 0.0
     """Real judge only: how many requests the candidates fail."""
+    hooks: tuple[tuple[str, str, str], ...] = ()
+    """Name, moment and ``onError`` of every hook."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,25 @@ STAGES = (
     ((50.0, "auto"), (80.0, "auto"), (100.0, "auto")),
     ((0.1, "manual"), (20.0, "auto")),
 )
+HOOKS = (
+    (("smoke", "afterStage", "hold"), ("gate", "beforeStage", "fail"), ("sorry", "rollback", "hold")),
+    (("gate", "beforeStage", "hold"), ("smoke", "afterStage", "ignore"), ("bell", "promotion", "fail")),
+)
 WORDS = ("pass",) * 6 + ("undecided", "undecided", "fail", "guard", "NoTraffic", "ShareMismatch", "step-down")
 VERBS = ("abort", "abort", "promote", "promote", "pause", "resume", "resume", "retry", "rollback", "set-weight")
 MOODS: dict[str, dict[str, int]] = {
     "calm": {"say": 3, "ask": 2, "wish": 1},
     "crashes": {"crash": 10, "say": 2, "ask": 3, "fault": 1, "wish": 1, "time": 1},
-    "crowd": {"race": 8, "part": 8, "tick": 4, "say": 2, "ask": 4, "stale": 2, "wish": 1, "crash": 2},
+    "crowd": {"race": 8, "late": 2, "part": 8, "tick": 4, "say": 2, "ask": 4, "stale": 2, "wish": 1, "crash": 2},
     "broken": {"fault": 10, "say": 2, "ask": 2, "pods": 3, "wish": 1, "skew": 1, "time": 3},
     "hands": {"meddle": 8, "pods": 3, "ask": 4, "say": 2, "delete": 1, "crash": 2, "wish": 1},
     "emergency": {"need": 4, "cut": 6, "full": 4, "say": 4, "crash": 3, "tick": 2, "ask": 1},
     "dark": {"dark": 4, "time": 4, "say": 1, "ask": 1, "crash": 1},
+    "hooks": {"hook": 9, "crash": 4, "part": 2, "tick": 3, "say": 2, "ask": 3, "wish": 1, "fault": 1, "time": 2},
     "clocks": {"skew": 6, "time": 4, "say": 2, "ask": 2, "fault": 2, "tick": 2},
     "everything": {
         "part": 4, "crash": 4, "fault": 4, "say": 3, "ask": 4, "meddle": 2, "pods": 2, "skew": 1,
-        "stale": 1, "wish": 2, "again": 2, "direct": 2, "delete": 1, "tick": 3, "time": 1,
+        "stale": 1, "wish": 2, "again": 2, "direct": 2, "delete": 1, "tick": 3, "time": 1, "hook": 2,
     },
 }  # fmt: skip
 
@@ -77,7 +84,10 @@ def story_of(seed: int, *, real_judge: bool = False) -> Story:
         real_judge=real_judge,
         bad_share=chance.choice((0.0, 0.0, 0.05, 0.3)) if real_judge else 0.0,
     )
-    mood = MOODS[chance.choice(list(MOODS))]
+    name = chance.choice(list(MOODS))
+    mood = MOODS[name]
+    if name == "hooks" or chance.random() < 0.1:
+        settings = replace(settings, hooks=chance.choice(HOOKS))
     steps: list[Step] = [("wish", "v1")]
     for _ in range(chance.randint(8, 22)):
         if chance.random() < 0.6:
@@ -117,6 +127,11 @@ _MAKERS: dict[str, Callable[[random.Random], Step]] = {
         chance.choice((-60.0, -5.0, 0.0, 5.0, 20.0, 90.0)),
     ),
     "stale": lambda chance: ("stale", chance.choice(ACTORS), chance.choice(("store", "mesh"))),
+    "hook": lambda chance: (
+        "hook",
+        chance.choice(("smoke", "smoke", "gate", "gate", "sorry", "bell")),
+        chance.choice(("pass", "pass", "hold", "hold", "fail", "error", "hang")),
+    ),
     "time": lambda chance: ("time", chance.choice((10.0, 20.0, 35.0, 70.0))),
 }
 
@@ -136,13 +151,25 @@ def _race(chance: random.Random) -> tuple[Step, ...]:
     return (("say", "pass"), ("time", 3.0), asleep, between, ("tick", "two", False))
 
 
+def _late(chance: random.Random) -> tuple[Step, ...]:
+    """Somebody falls asleep before it ends the replicas of a version that is then tried again."""
+    second: tuple[Step, ...] = (("time", 1.0), ("tick", "two", False))
+    back: tuple[Step, ...] = (("ask", "abort", "because", None, False), ("time", 1.0), ("tick", "two", False))
+    again: Step = ("ask", "retry", "because", None, False)
+    return (*back, ("time", 35.0), ("part", "one", "retire"), again, ("say", "pass"), *second, *second)
+
+
 def _need(chance: random.Random) -> tuple[Step, ...]:
     """An abort whose storing finds no space."""
     abort: Step = ("ask", "abort", "because", None, False)
     return (abort, ("fault", "disk", True), ("tick", "one", False), ("fault", "disk", False))
 
 
-_BUNDLES: dict[str, Callable[[random.Random], tuple[Step, ...]]] = {"race": _race, "need": _need}
+_BUNDLES: dict[str, Callable[[random.Random], tuple[Step, ...]]] = {
+    "race": _race,
+    "late": _late,
+    "need": _need,
+}
 
 
 def _until(chance: random.Random) -> int | str:

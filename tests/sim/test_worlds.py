@@ -5,7 +5,7 @@ import pytest
 from tests.sim.__main__ import main, told
 from tests.sim.rules import RULES
 from tests.sim.shrink import shrink
-from tests.sim.story import story_of
+from tests.sim.story import Settings, Story, story_of
 from tests.sim.world import Failure, play
 
 BATCH = 250
@@ -25,6 +25,15 @@ def test_every_rule_holds_where_the_judge_is_the_real_one(first):
     for seed in range(first, first + 20):
         if play(story_of(seed, real_judge=True)) is not None:
             pytest.fail(told(story_of(seed, real_judge=True), play))
+
+
+def test_the_mark_of_an_abort_may_go_with_the_routes_before_anybody_could_store_it():
+    """Found in world 10,582 of an earlier set: then a person's word, and only that, raises again."""
+    steps = (
+        ("wish", "v1"), ("tick", "one", False), ("say", "fail"), ("time", 4.0), ("tick", "one", False),
+        ("fault", "disk", True), ("time", 4.0), ("tick", "one", False), ("delete",),
+    )  # fmt: skip
+    assert play(Story(0, Settings(start_s=3.0), steps)) is None
 
 
 def test_there_is_a_rule_for_each_of_the_twelve():

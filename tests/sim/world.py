@@ -17,7 +17,10 @@ from meshctl.core.model import (
     AnalysisSpec,
     CanaryStrategy,
     Gate,
+    Hook,
+    HookPoint,
     Metadata,
+    OnHookError,
     OnInconclusive,
     OnMetricsOutage,
     Release,
@@ -30,8 +33,10 @@ from meshctl.core.model import (
     Verb,
     WarmUp,
 )
+from meshctl.core.ports import NoHooks
 from tests.sim.actors import (
     Actor,
+    ActorHooks,
     ActorJudge,
     ActorMesh,
     ActorMetrics,
@@ -42,7 +47,16 @@ from tests.sim.actors import (
     Until,
 )
 from tests.sim.ledger import Ledger, Violation
-from tests.sim.pieces import BreakableJudge, RealMetrics, ScriptedJudge, SimMesh, SimMetrics, SimRenderer, SimWorkloads
+from tests.sim.pieces import (
+    BreakableJudge,
+    RealMetrics,
+    ScriptedJudge,
+    SimHooks,
+    SimMesh,
+    SimMetrics,
+    SimRenderer,
+    SimWorkloads,
+)
 from tests.sim.rules import Ended, Ticked, waits_for_a_person
 from tests.sim.story import ACTORS, VERSIONS, Settings, Step, Story
 
@@ -91,6 +105,8 @@ class World:
         self.wish("v0")
         self.ledger = Ledger(settings, self.store, self.mesh, self.metrics, self.store.release("shop"), NEIGHBOUR)
         self.actors = {name: Actor(name, self.clock) for name in (*ACTORS, "person")}
+        self.answers: dict[str, str] = {}
+        self.hooks = {name: SimHooks(self.clock, self.answers) for name in ACTORS}
         self._tick = plant.tick
         self._ports = {name: plant.ports(self._ports_of(actor)) for name, actor in self.actors.items()}
         self._asked: list[Request] = []
@@ -108,6 +124,7 @@ class World:
             judge=ActorJudge(actor, self.judge),
             renderer=ActorRenderer(actor, self.renderer),
             clock=actor,
+            hooks=ActorHooks(actor, self.hooks[actor.name], self.ledger) if actor.name in self.hooks else NoHooks(),
         )
 
     # -------------------------------------------------------------------------------- steps
@@ -137,6 +154,10 @@ class World:
 
     def say(self, word: str) -> None:
         self.judge.word = word
+
+    def hook(self, name: str, word: str) -> None:
+        """What a hook answers from now on."""
+        self.answers[name] = word
 
     def wish(self, version: str) -> None:
         if not self.store.disk_full and not self.store.unreadable:
@@ -216,6 +237,7 @@ class World:
         """Faults stop and sleepers go on; then people do what they are asked for, until nothing moves."""
         for fault in ("disk", "unreadable", "away", "stuck", "metrics", "lie", "judge", "template", "tamper"):
             self.fault(fault, False)
+        self.answers.clear()
         self.skew("all", 0.0)
         self.workloads.unknown.clear()
         for version in self.workloads.left:
@@ -268,6 +290,8 @@ class World:
             raise Violation(12, "No defect of our own stops a tick.", str(error))
         if actor.asleep:
             return
+        if isinstance(error, Crash) and name in self.hooks:
+            self.hooks[name].forget()
         if isinstance(error, Crash) or not (alone and fresh):
             self.ledger.unrecorded = ""
         clean = alone and fresh and error is None and not self._faulty()
@@ -331,6 +355,10 @@ def release_of(settings: Settings, version: str) -> Release:
         analysis=analysis,
         keep_warm=timedelta(seconds=30),
         ready_timeout=timedelta(seconds=30),
+        hooks=tuple(
+            Hook(name, HookPoint(moment), command=(name,), on_error=OnHookError(on_error))
+            for name, moment, on_error in settings.hooks
+        ),
     )
     return Release(Metadata("shop"), spec)
 
