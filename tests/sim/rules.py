@@ -65,8 +65,11 @@ class Saved:
         return self.before.run is not None and self.run is not None and self.before.run.name == self.run.name
 
     def accepted(self) -> set[Verb]:
+        return set(self.carried_out())
+
+    def carried_out(self) -> list[Verb]:
         known = {word.id for word in self.before.acknowledged}
-        return {word.verb for word in self.after.acknowledged if word.accepted and word.id not in known}
+        return [word.verb for word in self.after.acknowledged if word.accepted and word.id not in known]
 
 
 @dataclass(frozen=True)
@@ -313,7 +316,7 @@ def one_writer(ledger: Any, moment: Moment) -> Iterator[str]:
         yield "two runs began at once"
     if run.name != before.name:
         return
-    if len(run.entries) > len(before.entries) + max(1, len(moment.accepted())):
+    if len(run.entries) > len(before.entries) + max(1, len(moment.carried_out())):
         yield f"{run.name} took several steps at once"
     jump = run.stage - before.stage > 1
     if jump and not moment.accepted() & {Verb.PROMOTE, Verb.SET_WEIGHT}:
