@@ -29,6 +29,9 @@ REPLICAS_ANNOTATION = f"{OURS}replicas"
 WISHED_ANNOTATION = f"{OURS}wished-replicas"
 """The ``spec.workload.replicas`` that was carried out last."""
 
+NEEDED_ANNOTATION = f"{OURS}needed-by-run"
+"""The number of the newest run that needed the version; who knows only an earlier one does not end its pods."""
+
 NAME_LIMIT = 47
 """With the suffixes of ReplicaSet (at most 11) and pod (5, after at most 58) a pod's name stays within 63."""
 

@@ -52,7 +52,7 @@ class WorkloadsContract:
     def start(self, world: World, version: str) -> Release:
         release = world.release(version)
         world.begin(version)
-        world.workloads.ensure(release, version)
+        world.workloads.ensure(release, version, run=1)
         found = world.until(version, 2)
         assert found.complete
         assert (found.ready, found.wished) == (2, 2)
@@ -67,13 +67,13 @@ class WorkloadsContract:
     def test_ensuring_again_changes_nothing(self, world: World):
         release = self.start(world, world.old)
         for _ in range(3):
-            world.workloads.ensure(release, world.old)
+            world.workloads.ensure(release, world.old, run=1)
         assert world.workloads.ready(release, world.old) == ReadyReplicas(2, 2)
 
     def test_both_versions_run_beside_one_another(self, world: World):
         self.start(world, world.old)
         release = self.start(world, world.new)
-        world.workloads.ensure(release, world.old)
+        world.workloads.ensure(release, world.old, run=1)
         assert world.workloads.ready(release, world.old) == ReadyReplicas(2, 2)
 
     def test_a_version_that_nobody_knows_is_not_ready_says_why_and_cannot_be_ensured(self, world: World):
@@ -84,23 +84,33 @@ class WorkloadsContract:
         assert found.ready == 0
         assert found.message
         with pytest.raises(InvalidInput, match=r"9\.9\.9"):
-            world.workloads.ensure(release, "9.9.9")
+            world.workloads.ensure(release, "9.9.9", run=1)
 
     def test_versions_that_are_kept_stay_and_the_others_go(self, world: World):
         self.start(world, world.old)
         release = self.start(world, world.new)
-        world.workloads.retire(release, [world.new, world.old])
+        world.workloads.retire(release, [world.new, world.old], run=1)
         assert world.until(world.old, 2).complete
-        world.workloads.retire(release, [world.new])
+        world.workloads.retire(release, [world.new], run=1)
         assert world.until(world.old, 0 if world.ends_replicas else 2).ready == (0 if world.ends_replicas else 2)
         assert world.workloads.ready(release, world.new) == ReadyReplicas(2, 2)
+
+    def test_what_a_later_run_needs_is_left_alone_by_who_knows_only_an_earlier_one(self, world: World):
+        self.start(world, world.old)
+        release = self.start(world, world.new)
+        world.workloads.ensure(release, world.old, run=8)
+        world.workloads.ensure(release, world.old, run=7)
+        world.workloads.retire(release, [world.new], run=7)
+        assert world.until(world.old, 2).complete
+        world.workloads.retire(release, [world.new], run=8)
+        assert world.until(world.old, 0 if world.ends_replicas else 2).ready == (0 if world.ends_replicas else 2)
 
     def test_a_version_that_went_comes_back(self, world: World):
         self.start(world, world.old)
         release = self.start(world, world.new)
-        world.workloads.retire(release, [world.new])
+        world.workloads.retire(release, [world.new], run=1)
         world.until(world.old, 0 if world.ends_replicas else 2)
-        world.workloads.ensure(release, world.old)
+        world.workloads.ensure(release, world.old, run=1)
         assert world.until(world.old, 2).complete
 
     def test_replicas_that_another_hand_ends_are_noticed_and_come_back(self, world: World):
@@ -108,7 +118,7 @@ class WorkloadsContract:
         world.kill(world.old)
         found = world.until(world.old, 0)
         assert (found.ready, found.wished) == (0, 2)
-        world.workloads.ensure(release, world.old)
+        world.workloads.ensure(release, world.old, run=1)
         assert world.until(world.old, 2).complete
 
     def test_what_cannot_be_found_out_is_unknown(self, world: World):

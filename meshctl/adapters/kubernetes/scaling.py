@@ -19,6 +19,7 @@ from meshctl.adapters.kubernetes.standing import least_of, replicas_of
 from meshctl.core.deployments import (
     MANAGED_BY,
     MESHCTL,
+    NEEDED_ANNOTATION,
     RELEASE_LABEL,
     REPLICAS_ANNOTATION,
     VERSION_ANNOTATION,
@@ -68,7 +69,21 @@ def scaled_to_nothing(deployment: Object) -> Operations:
     """The JSON patch that ends all replicas of a version that nobody needs; empty when there are none."""
     if replicas_of(deployment) == 0:
         return []
-    return _patch(deployment, 0, _noted(deployment, WISHED_ANNOTATION) or 1)
+    known, path = _noted(deployment, NEEDED_ANNOTATION), f"/metadata/annotations/{_escaped(NEEDED_ANNOTATION)}"
+    unneeded = [] if known is None else [{"op": "test", "path": path, "value": str(known)}]
+    return [*unneeded, *_patch(deployment, 0, _noted(deployment, WISHED_ANNOTATION) or 1)]
+
+
+def newest_run_of(deployment: Object) -> int:
+    """The number of the newest run that needed a version's pods."""
+    return _noted(deployment, NEEDED_ANNOTATION) or 0
+
+
+def needed_by(deployment: Object, run: int) -> Operations:
+    """The JSON patch that notes that a run needs a version's pods; empty when that or a later one is noted."""
+    if newest_run_of(deployment) >= run:
+        return []
+    return [{"op": "add", "path": f"/metadata/annotations/{_escaped(NEEDED_ANNOTATION)}", "value": str(run)}]
 
 
 def superfluous(deployments: Iterable[Object]) -> list[Object]:

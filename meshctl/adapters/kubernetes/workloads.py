@@ -18,6 +18,8 @@ from meshctl.adapters.kubernetes.scaling import (
     Operations,
     first_replicas,
     is_ours,
+    needed_by,
+    newest_run_of,
     scaled_to_nothing,
     scaled_up,
     superfluous,
@@ -67,8 +69,8 @@ class KubernetesWorkloads:
             found = self._not_made_yet(release, found, standing)
         return found
 
-    def ensure(self, release: Release, version: str) -> None:
-        """Have a version's pods wished for.  The user's own Deployments are left as they are.
+    def ensure(self, release: Release, version: str, *, run: int = 0) -> None:
+        """Have a version's pods wished for, and noted for which run.  The user's own Deployments are left as they are.
 
         Raises `InvalidInput` for a version that nobody makes, `TemplateError`, `WorkloadError` for a name that is
         taken, `Conflict` when somebody scaled just now, and what the API server says of a Deployment it refuses.
@@ -78,7 +80,8 @@ class KubernetesWorkloads:
         if ours is not None:
             others = _siblings(release, standing, version)
             wished = release.spec.workload.replicas if release.spec.workload is not None else None
-            self._patch(release, ours, scaled_up(ours, wished, autoscaler_of(standing, ours), others))
+            operations = scaled_up(ours, wished, autoscaler_of(standing, ours), others)
+            self._patch(release, ours, [*operations, *needed_by(ours, run)])
         elif self._is_to_be_made(release, standing, version):
             self._make(release, standing)
         elif not deployments_of(release, standing, version):
@@ -86,15 +89,16 @@ class KubernetesWorkloads:
             words = found.message if found is not None else "its pods are not known"
             raise InvalidInput(f"Release {release.metadata.name}: {version} has no pods: {words}")
 
-    def retire(self, release: Release, keep: Sequence[str]) -> None:
+    def retire(self, release: Release, keep: Sequence[str], *, run: int = 0) -> None:
         """Scale the Deployments that meshctl made for other versions to 0, and delete the oldest of those at 0.
 
-        Only once the first of ``keep``, which serves, is complete: without routes of ours every pod that the
-        Service selects may be the one that serves.
+        Those that a later run than ``run`` needs are left alone, told by their note.  Only once the first of
+        ``keep``, which serves, is complete: without routes of ours every pod that the Service selects may be the
+        one that serves.
         """
         standing = self._looker.look(release)
         ours = [each for each in standing.deployments if is_ours(each, release.metadata.name)]
-        left = [each for each in ours if version_of(each) not in keep]
+        left = [each for each in ours if version_of(each) not in keep and newest_run_of(each) <= run]
         if not left or not keep:
             return
         serving = ready_replicas(release, standing, keep[0], {})
