@@ -80,6 +80,8 @@ def error_of(call: Call, code: int, status: Mapping[str, Any], *, server: str = 
             return Conflict(f"{call}: {message}", hint=_causes(details))
         case 410:
             return Expired(f"{call}: {message}")
+        case 504 if "Too large resource version" in message:
+            return Expired(f"{call}: {message}")
         case 422 if call.form is Patch.JSON and not details.get("causes"):
             return Conflict(f"{call}: the object is not what the patch tests for")
         case 400 | 413 | 415 | 422:

@@ -20,10 +20,8 @@ from meshctl.core.errors import MeshctlError, Unreachable
 WATCH_LEAST_S, WATCH_MOST_S = 240.0, 300.0
 """Each watch asks to be ended after a time in between, so that thousands of them do not come back together."""
 
-BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 30.0
-FAILURES_BEFORE_LIST = 4
-"""After so many watches in a row that would not begin, everything is listed anew: the version may be one that this API
-server never had, as after etcd was restored from a copy."""
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 5.0
+"""An API server that comes back is found again within so many seconds."""
 
 SHORT_S = 1.0
 """A watch that ends sooner and said nothing counts as a failure, so that it is not begun again without a pause."""
@@ -64,7 +62,7 @@ class Cache:
         fields: str = "",
         trim: Callable[[Object], Object] = trimmed,
         changed: Callable[[Kind, str, str], None] | None = None,
-        backoff_s: float = BACKOFF_FIRST_S,
+        backoff_s: tuple[float, float] = (BACKOFF_FIRST_S, BACKOFF_MAX_S),
     ) -> None:
         self.kind, self.namespace = kind, namespace
         self._api, self._labels, self._fields, self._trim = api, labels, fields, trim
@@ -157,8 +155,8 @@ class Cache:
                 if not self._version:
                     self._list()
                 self._watch()
-            except Expired:
-                self._version = ""
+            except Expired as error:
+                log.info("%s; listing anew", error)
                 self._pause(None)
             except MeshctlError as error:
                 self._pause(error)
@@ -229,7 +227,12 @@ class Cache:
             self._tell(key)
 
     def _packed(self, object: Object) -> bytes:
-        return msgspec.json.encode(self._trim(object))
+        """One odd object must not cost all others: what cannot be trimmed is kept as it is."""
+        try:
+            return msgspec.json.encode(self._trim(object))
+        except Exception:
+            log.exception("%s cannot be trimmed", self.kind.label(*reversed(_key(object))))
+            return msgspec.json.encode(trimmed(object))
 
     def _tell(self, key: Key) -> None:
         for told in self._told:
@@ -239,7 +242,10 @@ class Cache:
                 log.exception("whoever is told of %s failed", self.kind.label(key[1], key[0]))
 
     def _pause(self, error: MeshctlError | None) -> None:
-        """Wait before the next attempt, longer each time and never at the same moment as others."""
+        """Wait before the next attempt, longer each time and never at the same moment as others.
+
+        After anything but a failure of the line the version may be to blame: then everything is listed anew.
+        """
         with self._lock:
             if self._stopped:
                 return
@@ -247,9 +253,10 @@ class Cache:
                 log.warning("%s", error)
             self._problem = error
             self._failures += 1
-            if self._failures % FAILURES_BEFORE_LIST == 0:
+            if not isinstance(error, Unreachable):
                 self._version = ""
-            most_s = min(BACKOFF_MAX_S, self._backoff_s * 2.0 ** min(self._failures - 1, 20))
+            first_s, last_s = self._backoff_s
+            most_s = min(last_s, first_s * 2.0 ** min(self._failures - 1, 20))
             self._lock.notify_all()
             self._lock.wait_for(lambda: self._stopped, random.uniform(most_s / 2, most_s))  # noqa: S311 - see above
 
