@@ -1,0 +1,67 @@
+"""Where the counting goes on, as text that the store keeps: instants, never values of counters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """``at_ms``: the end of the last block, an instant on the grid.  ``cut_ms``: no growth since a scrape before this
+    counts.  ``bounds_ms``: of the latency buckets of this run, empty until they are known.  ``marks``: on which
+    scrapes the counting stood at ``at_ms``, of requests and of latencies; empty where it has just begun.
+    ``interval_ms`` and ``behind_ms``: of the scrapes, and of Prometheus's clock, when it was last asked.  ``summed``:
+    there were too many series to follow each."""
+
+    baseline: str
+    candidate: str
+    at_ms: int
+    cut_ms: int
+    bounds_ms: tuple[float, ...] = ()
+    marks: tuple[str, str] = ("", "")
+    interval_ms: int = 0
+    behind_ms: int = 0
+    summed: bool = False
+
+
+def write(cursor: Cursor) -> str:
+    """One line of JSON."""
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "versions": [cursor.baseline, cursor.candidate],
+        "at": cursor.at_ms,
+        "cut": cursor.cut_ms,
+        "bounds": list(cursor.bounds_ms),
+        "marks": list(cursor.marks),
+        "interval": cursor.interval_ms,
+        "behind": cursor.behind_ms,
+        "summed": cursor.summed,
+    }
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def read(text: str) -> Cursor | None:
+    """The cursor that `write` wrote; ``None`` for anything else."""
+    try:
+        found = json.loads(text)
+        if found["format"] != FORMAT:
+            return None
+        baseline, candidate = found["versions"]
+        marks = found["marks"]
+        return Cursor(
+            str(baseline),
+            str(candidate),
+            int(found["at"]),
+            int(found["cut"]),
+            tuple(float(bound) for bound in found["bounds"]),
+            (str(marks[0]), str(marks[1])),
+            int(found["interval"]),
+            int(found["behind"]),
+            bool(found["summed"]),
+        )
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None

@@ -1,0 +1,165 @@
+"""One stretch of time from raw samples: every series followed by itself, cut into blocks.
+
+Requests come first and say where blocks end; latencies are cut at the same places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from meshctl.adapters.prometheus.answers import Series, Trouble
+from meshctl.adapters.prometheus.cursor import Cursor
+from meshctl.adapters.prometheus.cutting import (
+    Line,
+    Span,
+    accepted,
+    ends_of,
+    fingerprint,
+    interval_ms,
+    overdue,
+    present,
+    spans_of,
+)
+from meshctl.adapters.prometheus.differencing import Arm, Counter, Grid, Outcome, Proxy, growths_of, proxies_of
+from meshctl.adapters.prometheus.questions import Questions
+from meshctl.adapters.prometheus.settings import PrometheusSettings
+from meshctl.adapters.prometheus.telemetry import Subject, histograms, request_counters
+
+SLICE_S = 120.0
+"""So much time is read at once, which bounds an answer however long nobody asked."""
+
+FEW = 20
+"""Good requests from which on it is no chance that not one latency was counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A block: what was counted, and the latencies of good requests, cumulative over the bounds and +Inf."""
+
+    requests: Span
+    latencies: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What came of a stretch of time: blocks, where to go on, and why there are no more (empty: nothing is wrong)."""
+
+    blocks: tuple[Counted, ...]
+    cursor: Cursor
+    why: str = ""
+
+
+def grid_of(settings: PrometheusSettings) -> Grid:
+    """The grid that blocks end on."""
+    return Grid(round(settings.scrape_interval_s * 1000), round(settings.lookback_s * 1000))
+
+
+def slice_ms(grid: Grid) -> int:
+    """How much is read at once, in whole steps of the grid."""
+    return max(round(SLICE_S * 1000) // grid.step_ms, 4) * grid.step_ms
+
+
+def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms: int) -> Stretch:
+    """All blocks of the stretch after ``cursor``, as far as they can be told now.  Raises `Trouble`."""
+    settings, grid = subject.settings, grid_of(subject.settings)
+    until = min(now_ms, cursor.at_ms + slice_ms(grid))
+    after = cursor.at_ms - grid.lookback_ms
+    series = questions.samples(subject.requests(), after, until)
+    counters = request_counters(subject, series, cursor.at_ms)
+    proxies = proxies_of(counters)
+    if not any(counter.tag[0] is not Arm.STRAY for counter in counters):
+        return Stretch((), cursor, "no series" if not counters else "no version")
+    line = _line(cursor, 0, fingerprint(proxies, grid, cursor.at_ms))
+    growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), line)
+    last = _last_end(settings, grid, proxies, cursor.at_ms, until, now_ms)
+    ends = ends_of(proxies, growths, grid, line, last)
+    if not ends:
+        return Stretch((), cursor, _why_not(settings, grid, proxies, cursor.at_ms, now_ms))
+    spans = spans_of(growths, cursor.at_ms, ends)
+    following = replace(
+        cursor,
+        at_ms=ends[-1],
+        cut_ms=line.cut_ms,
+        marks=(fingerprint(proxies, grid, ends[-1]), ""),
+        interval_ms=interval_ms(proxies, grid, ends[-1]),
+    )
+    if not settings.latency_metric:
+        return Stretch(tuple(Counted(span, Span(span.start_ms, span.end_ms)) for span in spans), following)
+    series = questions.samples(subject.latencies(), after, until)
+    slow, following = _latencies(subject, series, cursor, following, ends)
+    _check_latencies(settings, spans, slow)
+    return Stretch(tuple(Counted(*pair) for pair in zip(spans, slow, strict=True)), following)
+
+
+def _line(cursor: Cursor, which: int, mark: str) -> Line:
+    """Where counting begins; anew at the cursor when other scrapes answer than those it stood on."""
+    moved = bool(cursor.marks[which]) and cursor.marks[which] != mark
+    return Line(cursor.at_ms, max(cursor.cut_ms, cursor.at_ms) if moved else cursor.cut_ms)
+
+
+def _last_end(
+    settings: PrometheusSettings, grid: Grid, proxies: Sequence[Proxy], at_ms: int, until_ms: int, now_ms: int
+) -> int:
+    """The last instant up to which nothing more is to be waited for."""
+    last = at_ms
+    for end in range(at_ms + grid.step_ms, until_ms + 1, grid.step_ms):
+        young = now_ms - end < settings.lateness_s * 1000
+        if now_ms - end < settings.settle_s * 1000 or (young and overdue(proxies, grid, end)):
+            break
+        last = end
+    return last
+
+
+def _latencies(
+    subject: Subject, series: Sequence[Series], cursor: Cursor, following: Cursor, ends: Sequence[int]
+) -> tuple[list[Span], Cursor]:
+    grid = grid_of(subject.settings)
+    found = histograms(subject, series, cursor.at_ms)
+    bounds = cursor.bounds_ms or found.bounds_ms()
+    if not bounds:
+        raise Trouble(
+            f"there are requests, but no {subject.settings.latency_metric} with finite buckets of the two versions"
+        )
+    counters: list[Counter] = found.counters(bounds)
+    proxies = proxies_of(counters)
+    line = _line(cursor, 1, fingerprint(proxies, grid, cursor.at_ms))
+    growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), line)
+    mark = fingerprint(proxies, grid, ends[-1])
+    following = replace(
+        following,
+        bounds_ms=bounds,
+        cut_ms=max(following.cut_ms, line.cut_ms),
+        marks=(following.marks[0], mark),
+    )
+    return spans_of(growths, cursor.at_ms, ends), following
+
+
+def _check_latencies(settings: PrometheusSettings, requests: Sequence[Span], latencies: Sequence[Span]) -> None:
+    good = sum(
+        values[0]
+        for span in requests
+        for (arm, outcome), values in span.sums.items()
+        if arm is not Arm.STRAY and outcome is Outcome.GOOD
+    )
+    if good >= FEW and not any(span.sums for span in latencies):
+        raise Trouble(f"{good:.0f} good requests were counted, and no duration of them in {settings.latency_metric}")
+
+
+def _why_not(settings: PrometheusSettings, grid: Grid, proxies: Sequence[Proxy], at_ms: int, now_ms: int) -> str:
+    """Why no block ends, where one could have been expected to; empty while it is too early to say."""
+    newest = max(proxy.times[-1] for proxy in proxies)
+    spacings = [b - a for proxy in proxies for a, b in zip(proxy.times, proxy.times[1:], strict=False)]
+    slowest = max(spacings, default=0)
+    if now_ms - newest > max(3 * grid.step_ms, 2 * slowest) + settings.lateness_s * 1000:
+        return f"the last scrape was {(now_ms - newest) / 1000:.0f} s ago: does Prometheus still reach the proxies?"
+    if now_ms - at_ms <= 4 * max(grid.step_ms, slowest) + settings.lateness_s * 1000:
+        return ""
+    if not slowest or slowest * 2 > grid.lookback_ms:
+        return (
+            f"scrapes are further apart than lookback_s, {settings.lookback_s:g} s, allows:"
+            " set scrape_interval_s to the interval of the scrapes, and lookback_s to six times that"
+        )
+    arms = present(proxies, grid, now_ms)
+    versions = " and ".join(f"the {arm.value}" for arm in Arm if arm in arms and arm is not Arm.STRAY) or "any version"
+    return f"the proxies that count for {versions} are not scraped regularly, so no block is complete"

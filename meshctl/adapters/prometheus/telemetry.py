@@ -1,0 +1,225 @@
+"""What Istio's labels mean: who counted, whom a request was for, and what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from meshctl.adapters.envoy.counters import outcome_of
+from meshctl.adapters.prometheus.answers import Series, Trouble
+from meshctl.adapters.prometheus.differencing import Arm, Counter, Outcome, Tag
+from meshctl.adapters.prometheus.selectors import UNKNOWN, Matcher, Selector, host_of, one_of
+from meshctl.adapters.prometheus.settings import PrometheusSettings
+from meshctl.core.model import Release
+from meshctl.core.names import subset_name
+
+GRPC_BAD = frozenset({"2", "4", "13", "14", "15"})
+"""UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS (design: statistics.md section 2)."""
+
+_OF_SERIES = "__name__"
+_BOUND = "le"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The two versions that are compared, and how they are told apart."""
+
+    release: Release
+    baseline: str
+    candidate: str
+    settings: PrometheusSettings
+
+    def requests(self) -> Selector:
+        """The counters of requests."""
+        return Selector(self.settings.requests_metric, self._matchers())
+
+    def latencies(self) -> Selector:
+        """The buckets of the durations; those of failed requests are not needed."""
+        return Selector(self.settings.latency_metric, (*self._matchers(), Matcher("response_code", "!~", "5..")))
+
+    def anybody(self) -> Selector:
+        """Requests to the service, whoever counted them and whichever version answered."""
+        return Selector(self.settings.requests_metric, self._service())
+
+    def any_version(self) -> Selector:
+        """Requests to the service, whichever version answered."""
+        return Selector(self.settings.requests_metric, (self._reporter(), *self._service()))
+
+    def _service(self) -> tuple[Matcher, ...]:
+        metadata, spec = self.release.metadata, self.release.spec
+        service = Matcher("destination_service", "=~", host_of(spec.service, metadata.namespace))
+        return (service, *(Matcher(label, "=", value) for label, value in sorted(self.settings.matchers.items())))
+
+    def _reporter(self) -> Matcher:
+        return Matcher("reporter", "=", self.settings.reporter)
+
+    def _matchers(self) -> tuple[Matcher, ...]:
+        matchers = (self._reporter(), *self._service())
+        if self.settings.subset_label:
+            return matchers
+        versions = dict.fromkeys(filter(None, (self.baseline, self.candidate)))
+        return (*matchers, Matcher(self.settings.version_label, "=~", one_of((*versions, UNKNOWN, ""))))
+
+    def arm(self, labels: Mapping[str, str]) -> Arm | None:
+        """Whom a request was answered by, or meant for; ``None``: another version."""
+        subset = _subset(labels.get(self.settings.subset_label, "")) if self.settings.subset_label else ""
+        if subset:
+            return self._arms(subset_name).get(subset)
+        version = version_of(self.settings, labels)
+        return Arm.STRAY if version == UNKNOWN else self._arms(str).get(version)
+
+    def _arms(self, name_of: Callable[[str], str]) -> dict[str, Arm]:
+        arms = {Arm.CANDIDATE: self.candidate, Arm.BASELINE: self.baseline}
+        return {name_of(version): arm for arm, version in arms.items() if version}
+
+
+def _subset(cluster: str) -> str:
+    """The subset in a cluster's name, ``outbound|80|v2-1-0|shop.default.svc.cluster.local``."""
+    parts = cluster.split("|")
+    return parts[2] if len(parts) == 4 else ""
+
+
+def version_of(settings: PrometheusSettings, labels: Mapping[str, str]) -> str:
+    """The version that answered; `UNKNOWN` where nobody did.  Where only the endpoint is known, as for a connection
+    that failed, Istio tells its canonical revision, which is the version too."""
+    version = labels.get(settings.version_label, "")
+    if version not in ("", UNKNOWN):
+        return version
+    revision, service = (labels.get(f"destination_canonical_{name}", UNKNOWN) for name in ("revision", "service"))
+    return revision if service != UNKNOWN and revision else UNKNOWN
+
+
+def outcome(labels: Mapping[str, str]) -> Outcome:
+    """What became of a request, as the judge counts; the same for Envoy's own counters."""
+    flags = frozenset(labels.get("response_flags", "-").split(","))
+    found = Outcome(outcome_of(labels.get("response_code", "0"), flags))
+    if found is Outcome.GOOD and labels.get("grpc_response_status", "") in GRPC_BAD:
+        return Outcome.BAD
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Which scraper is listened to for each proxy: one, where several scrape the same.
+
+    Two jobs for one pod, or two Prometheus servers whose series come together, would count everything twice.
+    """
+
+    settings: PrometheusSettings
+    chosen: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, settings: PrometheusSettings, series: Iterable[Series], at_ms: int) -> Sources:
+        """For every proxy the first scraper, by name, that was there before ``at_ms`` and went on after it; else the
+        first that was there after it; else the first."""
+        ranks: dict[str, tuple[int, tuple[str, ...]]] = {}
+        recent = at_ms - 3 * settings.scrape_interval_s * 1000
+        for each in series:
+            if not each.samples:
+                continue
+            newest, later = max(each.samples), False
+            if newest > at_ms:
+                later = any(recent < time <= at_ms for time in each.samples)
+            rank = 0 if later else 1 if newest > at_ms else 2
+            proxy, scraper = proxy_of(settings, each.labels), _scraper(settings, each.labels)
+            ranks[proxy] = min(ranks.get(proxy, (3, ())), (rank, scraper))
+        return cls(settings, {proxy: scraper for proxy, (_, scraper) in ranks.items()})
+
+    def listens_to(self, labels: Mapping[str, str]) -> bool:
+        """Whether a series comes from the chosen scraper of its proxy."""
+        return self.chosen.get(proxy_of(self.settings, labels)) == _scraper(self.settings, labels)
+
+
+def proxy_of(settings: PrometheusSettings, labels: Mapping[str, str]) -> str:
+    """Which proxy a series belongs to: by its pod, or where that is not told by the address that was scraped."""
+    if labels.get("pod"):
+        return "/".join(labels.get(name, "") for name in settings.proxy_labels)
+    return labels.get("instance", "")
+
+
+def _scraper(settings: PrometheusSettings, labels: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(labels.get(name, "") for name in settings.scraper_labels)
+
+
+def _identity(settings: PrometheusSettings, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What makes a histogram itself: every label but its bound and who scraped it."""
+    left_out = (_OF_SERIES, _BOUND, *settings.scraper_labels)
+    return tuple(sorted(item for item in labels.items() if item[0] not in left_out))
+
+
+def request_counters(subject: Subject, series: Sequence[Series], at_ms: int) -> list[Counter]:
+    """The counters of requests of both versions and of strays; ``at_ms`` as in `Sources.of`."""
+    sources = Sources.of(subject.settings, series, at_ms)
+    found = []
+    for each in series:
+        arm = subject.arm(each.labels)
+        if arm is not None and sources.listens_to(each.labels):
+            seen = {time: (value,) for time, value in each.samples.items()}
+            found.append(Counter(named(subject.settings, each.labels), (arm, outcome(each.labels)), seen))
+    return found
+
+
+def named(settings: PrometheusSettings, labels: Mapping[str, str]) -> str:
+    """A proxy as somebody scrapes it."""
+    return " ".join((proxy_of(settings, labels), *_scraper(settings, labels)))
+
+
+Buckets = dict[float, dict[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """The histograms of good requests of both versions, by proxy and arm, as they came."""
+
+    found: tuple[tuple[str, Tag, Buckets], ...]
+
+    def bounds_ms(self) -> tuple[float, ...]:
+        """The finite bounds that all of them have."""
+        common: set[float] | None = None
+        for _, _, buckets in self.found:
+            common = set(buckets) if common is None else common & set(buckets)
+        return tuple(sorted(bound for bound in common or () if 0 < bound < math.inf))
+
+    def counters(self, bounds_ms: Sequence[float]) -> list[Counter]:
+        """The same with these bounds; buckets in between are put together, which is exact.
+
+        Raises `Trouble` where a bound is missing.
+        """
+        wanted = (*bounds_ms, math.inf)
+        counters = []
+        for name, tag, buckets in self.found:
+            missing = [bound for bound in wanted if bound not in buckets]
+            if missing:
+                raise Trouble(
+                    f"the buckets of the latency have changed: none at {missing[0]:g} ms any more;"
+                    " latencies of this run cannot be compared further"
+                )
+            parts = [buckets[bound] for bound in wanted]
+            times = set(parts[-1]).intersection(*parts[:-1])
+            counters.append(Counter(name, tag, {time: tuple(part[time] for part in parts) for time in times}))
+        return counters
+
+
+def histograms(subject: Subject, series: Sequence[Series], at_ms: int) -> Histograms:
+    """The histograms of good requests; ``at_ms`` as in `Sources.of`.  Raises `Trouble` for a bound that is none."""
+    sources = Sources.of(subject.settings, series, at_ms)
+    found: dict[tuple[tuple[str, str], ...], tuple[str, Tag, Buckets]] = {}
+    for each in series:
+        arm = subject.arm(each.labels)
+        if arm in (None, Arm.STRAY) or outcome(each.labels) is not Outcome.GOOD or not sources.listens_to(each.labels):
+            continue
+        assert arm is not None
+        key = _identity(subject.settings, each.labels)
+        if key not in found:
+            found[key] = (named(subject.settings, each.labels), (arm, Outcome.GOOD), {})
+        found[key][2][bound_of(each.labels)] = each.samples
+    return Histograms(tuple(found.values()))
+
+
+def bound_of(labels: Mapping[str, str]) -> float:
+    """The upper bound of a bucket, in the unit of the metric.  Raises `Trouble` where there is none."""
+    try:
+        return float(labels.get(_BOUND, ""))
+    except ValueError:
+        raise Trouble(f"a latency bucket has no bound: le={labels.get(_BOUND)!r}") from None
