@@ -101,7 +101,7 @@ STAGES = RELEASE + "  strategy:\n    canary:\n      stages:\n      - {weight: 1}
         (RELEASE + "  version: '3'\n", "7:3: the key 'version' stands here twice; it was given on line 5 already"),
         (RELEASE + "\t", "not valid YAML"),
         (RELEASE.replace("  service: shop\n", ""), "5:3: spec.service: is missing"),
-        (RELEASE + "  mesh:\n", "7:8: spec.mesh: must be a mapping, found nothing\n  its fields are: adopt, gateways, hosts"),
+        (RELEASE + "  mesh:\n", "7:8: spec.mesh: must be a mapping, found nothing\n  its fields are: adopt, gateways"),
         (RELEASE + "  keepWarm: 60\n", "7:13: spec.keepWarm: must be a duration, found the number 60\n  write a"),
         (STAGES, "11:10: spec.strategy.canary.stages[1].wieght: unknown field; did you mean 'weight'?  allowed"),
         (RELEASE + "  strategy: {blueGreen: {}}\n", "7:14: spec.strategy.blueGreen: the strategy blueGreen is"),
