@@ -10,14 +10,13 @@ from typing import Any
 
 import httpx
 
-from tests.cluster import netns, proxies
+from tests.cluster import marker, netns, proxies
 from tests.cluster.addresses import GATEWAY, ISTIOD_DEBUG_URL, SYSTEM
-from tests.cluster.api import Api, Refused
+from tests.cluster.api import Api
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.process import NOT_YET, Process
+from tests.cluster.process import Process
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.telemetry import envoy_filter
-from tests.cluster.waiting import eventually
 
 EDGE = f"{SYSTEM}/edge"
 """The Gateway that a VirtualService names to be reached from outside."""
@@ -27,8 +26,8 @@ SCRAPE_S = float(os.environ.get("MESHCTL_CLUSTER_SCRAPE_S", "5"))
 class Cluster:
     """Everything, from `start` to `stop`.  Each program is a `Process`: ``cluster.istiod.kill()``, ``.freeze()``..."""
 
-    def __init__(self, scrape_s: float = SCRAPE_S) -> None:
-        self._scrape_s = scrape_s
+    def __init__(self, scrape_s: float = SCRAPE_S, reporter: str = "source") -> None:
+        self._scrape_s, self._reporter = scrape_s, reporter
         self.network = netns.Namespace()
         self.started_in_s = 0.0
         self._programs: list[Process] = []
@@ -36,12 +35,14 @@ class Cluster:
     def start(self) -> None:
         """Bring everything up in a new network namespace, which the calling thread enters."""
         began = time.monotonic()
+        self.load_before = os.getloadavg()[0]
         self.network.open()
         folder = self.network.folder
         self.plane = ControlPlane(folder)
-        self.gateway = proxies.gateway(folder)
-        self.sidecar = proxies.sidecar(folder)
-        self.prometheus = Prometheus(folder, [self.gateway, self.sidecar], self._scrape_s)
+        flush_s = min(self._scrape_s, proxies.FLUSH_S)
+        self.gateway = proxies.gateway(folder, flush_s)
+        self.sidecar = proxies.sidecar(folder, flush_s)
+        self.prometheus = Prometheus(folder, [self.gateway, self.sidecar], self._scrape_s, self._reporter)
         self.nodelet = self._nodelet(folder)
         self.etcd, self.api_server = self.plane.etcd, self.plane.api_server
         self.controller_manager, self.istiod = self.plane.controller_manager, self.plane.istiod
@@ -78,7 +79,7 @@ class Cluster:
         for process in self.processes():
             process.heal()
         if any(process.harmed for process in self.processes()):
-            self._catch_up()
+            marker.follow(self.api, (self.gateway, self.sidecar), f"heal-{time.monotonic_ns()}")
         for process in self.processes():
             process.harmed = False
 
@@ -104,31 +105,6 @@ class Cluster:
         """What istiod tells at ``/debug/PATH``, asked from its own loopback."""
         return httpx.get(f"{ISTIOD_DEBUG_URL}/debug/{path}", trust_env=False, timeout=10).json()
 
-    def _catch_up(self) -> None:
-        """Wait until istiod and the controllers follow the API server again, and the proxies follow istiod."""
-        name = f"heal-{time.monotonic_ns()}"
-        self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        version = self.api.apply(_marker(name))["metadata"]["resourceVersion"]
-
-        def istiod_knows() -> bool:
-            found = [one["metadata"] for one in self.istiod_debug("configz") if one["kind"] == "ServiceEntry"]
-            return any((one["name"], one["resourceVersion"]) == (name, version) for one in found)
-
-        def proxies_follow() -> bool:
-            connected = {one["proxy"] for one in self.istiod_debug("syncz")}
-            return connected >= {self.gateway.node_id.split("~")[2], self.sidecar.node_id.split("~")[2]}
-
-        def controllers_follow() -> bool:
-            return bool(self.api.get("v1", "ServiceAccount", "default", name))
-
-        for what, look in (
-            ("istiod follows the API server again", istiod_knows),
-            ("the proxies follow istiod again", proxies_follow),
-            ("the controllers follow the API server again", controllers_follow),
-        ):
-            eventually(look, 60, what, despite=(*NOT_YET, Refused))
-        self.api.delete("v1", "Namespace", name)
-
     def _nodelet(self, folder: Path) -> Process:
         words: list[str | Path] = [
             "-m",
@@ -143,17 +119,6 @@ class Cluster:
 
     def _node_is_there(self) -> bool:
         return bool(self.api.list("v1", "Node"))
-
-
-def _marker(name: str) -> dict[str, Any]:
-    """Something that changes nothing, to see that istiod reads."""
-    port = {"number": 80, "name": "http", "protocol": "HTTP"}
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": name, "namespace": name},
-        "spec": {"hosts": [f"{name}.example"], "ports": [port], "resolution": "NONE", "exportTo": ["."]},
-    }
 
 
 def _edge() -> dict[str, Any]:

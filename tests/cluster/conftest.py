@@ -14,10 +14,11 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.shop import Shop
 
 _NUMBERS = itertools.count(1)
+_TOLD = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """A real control plane in a network namespace of its own.  The test's thread is inside that namespace."""
     missing = [reason for reason in (needs.namespace_missing(), build.not_built()) if reason]
     missing += [f"{package} is not installed (make cluster)" for package in needs.missing_packages()]
@@ -26,6 +27,9 @@ def cluster() -> Iterator[Cluster]:
     cluster = Cluster()
     try:
         cluster.start()
+        pytestconfig.stash.setdefault(_TOLD, []).append(
+            f"control plane: up in {cluster.started_in_s:.1f} s (load average before: {cluster.load_before:.1f})"
+        )
         yield cluster
     finally:
         cluster.stop()
@@ -52,6 +56,12 @@ def namespace(empty_shop: Shop) -> Shop:
     for version in ("v1", "v2"):
         empty_shop.wait_ready(version)
     return empty_shop
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long the control plane took."""
+    for line in terminalreporter.config.stash.get(_TOLD, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -32,9 +32,11 @@ CONTROLLERS = (
     "endpoints-controller",
     "endpointslice-controller",
     "garbage-collector-controller",
+    "horizontal-pod-autoscaler-controller",
     "job-controller",
     "namespace-controller",
     "replicaset-controller",
+    "resourcequota-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "ttl-after-finished-controller",
@@ -168,6 +170,7 @@ class ControlPlane:
             "--secure-port=10257",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
+            "--horizontal-pod-autoscaler-sync-period=2s",
         ]
 
     def _istiod(self) -> list[str]:

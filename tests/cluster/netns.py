@@ -36,6 +36,9 @@ class Namespace:
     def __init__(self) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{_started(os.getpid())}"
         self.folder = folder_of(self.name)
+        self.inode = 0
+        self._home: int | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
 
     def open(self) -> None:
         """Make it, set a reaper beside it, and enter."""
@@ -55,10 +58,12 @@ class Namespace:
 
     def close(self) -> None:
         """Leave it; every process in it is ended and it is removed."""
-        os.close(enter(self._home))
-        assert self._reaper.stdin is not None
-        self._reaper.stdin.close()
-        self._reaper.wait(30)
+        if self._home is not None:
+            os.close(enter(self._home))
+            self._home = None
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.close()
+            self._reaper.wait(30)
 
 
 def enter(namespace: Path | int) -> int:

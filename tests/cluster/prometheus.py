@@ -17,12 +17,15 @@ from tests.cluster.telemetry import relabelling
 
 
 class Prometheus(Process):
-    """A real Prometheus that scrapes the given proxies every ``scrape_s`` seconds."""
+    """A real Prometheus that scrapes the given proxies every ``scrape_s`` seconds.
 
-    def __init__(self, folder: Path, proxies: Sequence[Proxy], scrape_s: float) -> None:
+    Gateways and sidecars of clients report as ``source``; some programs want to read ``destination``.
+    """
+
+    def __init__(self, folder: Path, proxies: Sequence[Proxy], scrape_s: float, reporter: str = "source") -> None:
         self.url = PROMETHEUS_URL
         config = folder / "prometheus.json"
-        config.write_text(json.dumps(_config(proxies, scrape_s)))
+        config.write_text(json.dumps(_config(proxies, scrape_s, reporter)))
         command = [
             shutil.which("prometheus") or "prometheus",
             f"--config.file={config}",
@@ -49,7 +52,7 @@ class Prometheus(Process):
         return float(result[0]["value"][1]) if result else 0.0
 
 
-def _config(proxies: Sequence[Proxy], scrape_s: float) -> dict[str, Any]:
+def _config(proxies: Sequence[Proxy], scrape_s: float, reporter: str) -> dict[str, Any]:
     targets = [
         {"targets": [f"{proxy.address}:{ADMIN_PORT}"], "labels": {"pod": f"{proxy.workload}-0", **_source(proxy)}}
         for proxy in proxies
@@ -59,7 +62,7 @@ def _config(proxies: Sequence[Proxy], scrape_s: float) -> dict[str, Any]:
         "metrics_path": "/stats/prometheus",
         "params": {"filter": ["istio_request"]},
         "static_configs": targets,
-        "metric_relabel_configs": relabelling(),
+        "metric_relabel_configs": relabelling(reporter),
     }
     every = f"{int(scrape_s * 1000)}ms"
     return {"global": {"scrape_interval": every, "scrape_timeout": every}, "scrape_configs": [job]}

@@ -14,19 +14,23 @@ from tests.cluster.process import Process
 from tests.cluster.telemetry import BUCKETS_MS
 
 ADMIN_PORT = 15000
+FLUSH_S = 5.0
+"""Envoy's default, and Istio's: counters are always new, histograms only after a flush."""
 _H2 = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 class Proxy(Process):
     """One Envoy with its admin interface at ``admin`` and a place for requests at ``url``."""
 
-    def __init__(self, name: str, node: dict[str, Any], address: str, url: str, folder: Path) -> None:
+    def __init__(
+        self, name: str, node: dict[str, Any], address: str, url: str, folder: Path, flush_s: float = FLUSH_S
+    ) -> None:
         self.address, self.url = address, url
         self.admin = f"http://{address}:{ADMIN_PORT}"
         self.workload, self.namespace = node["cluster"].split(".")
         self.node_id = node["id"]
         bootstrap = folder / f"{name}.json"
-        bootstrap.write_text(json.dumps(_bootstrap(node, address)))
+        bootstrap.write_text(json.dumps(_bootstrap(node, address, flush_s)))
         command: list[str | Path] = [find_envoy(), "--config-path", bootstrap]
         command += ["--concurrency", "1", "--disable-hot-restart"]
         command += ["--log-level", "warning", "--component-log-level", "misc:error"]
@@ -45,6 +49,17 @@ class Proxy(Process):
                     return _weights(virtual_host["routes"][0]["route"])
         return {}
 
+    def endpoints(self, host: str) -> dict[str, set[str]]:
+        """The addresses of each subset of a host, as this Envoy has them now; the whole service is ``""``."""
+        clusters = httpx.get(f"{self.admin}/clusters", params={"format": "json"}, trust_env=False).json()
+        found: dict[str, set[str]] = {}
+        for cluster in clusters["cluster_statuses"]:
+            parts = cluster["name"].split("|")
+            if parts[0] == "outbound" and parts[-1] == host:
+                hosts = cluster.get("host_statuses", [])
+                found[parts[2]] = {one["address"]["socket_address"]["address"] for one in hosts}
+        return found
+
     def stats(self, pattern: str) -> dict[str, int]:
         """Envoy's own counters and gauges whose names match."""
         query = {"format": "json", "filter": pattern}
@@ -52,17 +67,17 @@ class Proxy(Process):
         return {one["name"]: one["value"] for one in found if "name" in one}
 
 
-def gateway(folder: Path) -> Proxy:
+def gateway(folder: Path, flush_s: float = FLUSH_S) -> Proxy:
     """The gateway that a Gateway with ``selector: {istio: ingressgateway}`` means; listens where that says."""
     labels = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
     node = _node("router", GATEWAY, "edge", SYSTEM, labels)
-    return Proxy("gateway", node, GATEWAY, f"http://{GATEWAY}", folder)
+    return Proxy("gateway", node, GATEWAY, f"http://{GATEWAY}", folder, flush_s)
 
 
-def sidecar(folder: Path, namespace: str = "default") -> Proxy:
+def sidecar(folder: Path, flush_s: float = FLUSH_S, namespace: str = "default") -> Proxy:
     """A client's sidecar: ask it for any host of the mesh, as one asks an HTTP proxy."""
     node = _node("sidecar", SIDECAR, "client", namespace, {"app": "client"})
-    return Proxy("sidecar", node, SIDECAR, "http://127.0.0.1:15081", folder)
+    return Proxy("sidecar", node, SIDECAR, "http://127.0.0.1:15081", folder, flush_s)
 
 
 def _node(kind: str, address: str, name: str, namespace: str, labels: dict[str, str]) -> dict[str, Any]:
@@ -80,7 +95,7 @@ def _node(kind: str, address: str, name: str, namespace: str, labels: dict[str, 
     return {"id": identity, "cluster": f"{name}.{namespace}", "metadata": metadata}
 
 
-def _bootstrap(node: dict[str, Any], address: str) -> dict[str, Any]:
+def _bootstrap(node: dict[str, Any], address: str, flush_s: float) -> dict[str, Any]:
     options = {"@type": f"type.googleapis.com/{_H2}", "explicit_http_config": {"http2_protocol_options": {}}}
     istiod = {"address": {"socket_address": {"address": ISTIOD_SERVICE, "port_value": 15010}}}
     return {
@@ -109,6 +124,7 @@ def _bootstrap(node: dict[str, Any], address: str) -> dict[str, Any]:
                 }
             ]
         },
+        "stats_flush_interval": f"{flush_s:g}s",
         "stats_config": {
             "use_all_default_tags": False,
             "histogram_bucket_settings": [

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,15 @@ class Shop:
         eventually(look, within_s, f"{replicas} replicas of shop-{version} are ready")
 
     def route(self, weights: Mapping[str, int], *, wait: bool = True) -> None:
-        """A user's own DestinationRule and VirtualService with these weights, for the edge and for the mesh."""
+        """A user's own DestinationRule and VirtualService with these weights, for the edge and for the mesh.
+
+        Afterwards both Envoys have the weights, and of every version that gets requests all pods that are ready.
+        """
         self.apply(destination_rule(self.host, list(weights)))
         self.apply(virtual_service([self.edge_host, self.host], self.host, weights))
         if wait:
             self.wait_weights(weights)
+            self.wait_endpoints([version for version, weight in weights.items() if weight])
 
     def wait_weights(self, weights: Mapping[str, int], within_s: float = 10.0) -> None:
         """Wait until both Envoys have these weights."""
@@ -97,6 +101,29 @@ class Shop:
             return all(_without_zeros(found) == wanted for found in (self.gateway_weights(), self.sidecar_weights()))
 
         eventually(look, within_s, f"both Envoys have {wanted}", detail=lambda: f"{self.gateway_weights()}")
+
+    def wait_endpoints(self, versions: Sequence[str], within_s: float = 20.0) -> None:
+        """Wait until both Envoys know exactly the pods of these versions that are ready."""
+        proxies = (self.cluster.gateway, self.cluster.sidecar)
+
+        def look() -> bool:
+            wanted = {version: self.ready_addresses(version) for version in versions}
+            return all(
+                proxy.endpoints(self.host).get(version) == addresses
+                for proxy in proxies
+                for version, addresses in wanted.items()
+            )
+
+        eventually(look, within_s, f"both Envoys know the pods of {', '.join(versions)}")
+
+    def ready_addresses(self, version: str) -> set[str]:
+        """Where the pods of a version listen that are ready and stay."""
+        return {
+            pod["status"]["podIP"]
+            for pod in self.pods(version)
+            if "deletionTimestamp" not in pod["metadata"]
+            and any((one["type"], one["status"]) == ("Ready", "True") for one in pod["status"].get("conditions", []))
+        }
 
     def gateway_weights(self) -> dict[str, int]:
         """The weights that the gateway has now."""

@@ -19,7 +19,6 @@ _HTTP = "envoy.filters.network.http_connection_manager"
 _HTTP_TYPE = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _STATS_TYPE = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 _TAGS = {
-    "reporter": "source",
     "mesh_cluster": "%UPSTREAM_CLUSTER_RAW%",
     "mesh_workload": "%UPSTREAM_METADATA(istio:workload)%",
     "request_protocol": "http",
@@ -84,12 +83,13 @@ _FROM_WORKLOAD = {
 }
 
 
-def relabelling() -> list[dict[str, Any]]:
+def relabelling(reporter: str) -> list[dict[str, Any]]:
     """Prometheus ``metric_relabel_configs``: Istio's names and labels, and nothing else."""
     rules: list[dict[str, Any]] = [
         {"source_labels": ["__name__"], "regex": "envoy_mesh_istio_.*", "action": "keep"},
         {"source_labels": ["__name__"], "regex": "envoy_mesh_(.*)", "target_label": "__name__"},
     ]
+    rules.append({"target_label": "reporter", "replacement": reporter})
     for label in [*_FROM_SERVICE, *_FROM_WORKLOAD]:
         rules.append({"target_label": label, "replacement": "unknown"})
     for source, regex, wanted in (

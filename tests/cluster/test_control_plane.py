@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -22,6 +23,11 @@ LABELS = {
     "response_code",
     "response_flags",
 }
+
+
+def test_the_control_plane_is_up_in_time(cluster):
+    busy = cluster.load_before > (os.cpu_count() or 1)
+    assert busy or cluster.started_in_s < UP_WITHIN_S
 
 
 def test_a_weight_that_is_written_moves_real_requests_between_real_processes(namespace):

@@ -18,8 +18,8 @@ from tests.cluster.netns import Namespace
 network = Namespace()
 network.open()
 (network.folder / "file").write_text("x")
-print(network.name, network.inode, network._reaper.pid, flush=True)
 subprocess.Popen(["sleep", "1000"], start_new_session=True)
+print(network.name, network.inode, network._reaper.pid, flush=True)
 sys.stdin.read(1)
 network.close()
 """

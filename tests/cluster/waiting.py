@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
-LOOK_EVERY_S = 0.05
+LONGEST_PATIENCE = 6.0
 
 
 def eventually(
@@ -21,9 +22,9 @@ def eventually(
     """Call ``look`` until its answer is true, and return that answer.
 
     An exception of ``despite`` counts as not yet.  Raises `AssertionError` with the last answer, or the last
-    exception, and ``detail()`` when the time is over.
+    exception, and ``detail()`` when the time is over.  On a machine with more to do than processors, it is longer.
     """
-    deadline = time.monotonic() + within_s
+    began = time.monotonic()
     last: object = None
     while True:
         try:
@@ -33,6 +34,11 @@ def eventually(
             last = answer
         except despite as error:
             last = error
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + within_s * _patience():
             raise AssertionError(f"after {within_s:g} s still not: {what}; last seen: {last!r} {detail()}".rstrip())
         time.sleep(0.02)
+
+
+def _patience() -> float:
+    """How many processes want each processor, as far as that is more than one."""
+    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), LONGEST_PATIENCE)

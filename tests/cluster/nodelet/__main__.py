@@ -80,6 +80,7 @@ class Node:
                 return
             self._pods[uid] = Pod(manifest, status.get("podIP") or self._address(), self._client, self._folder)
         if ending:
+            self._pods[uid].doomed = True
             self._begin(self._pods[uid].end(manifest["metadata"].get("deletionGracePeriodSeconds", 30)))
 
     def _forget(self, uid: str) -> None:

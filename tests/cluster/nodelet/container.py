@@ -66,7 +66,7 @@ class Container:
     async def run(self) -> None:
         """Start it, and again as its pod's restart policy says, until it ends for good or is told to stop."""
         backoff_s = 0.0
-        while True:
+        while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()
             ended = await self._once()
             if self._stopping.is_set() or not self._again(ended["exitCode"]):
@@ -97,6 +97,11 @@ class Container:
                 self._signal(signal.SIGTERM)
                 if self._process is not None:
                     await self._process.wait()
+        self._signal(signal.SIGKILL)
+
+    def kill(self) -> None:
+        """SIGKILL, whatever else was promised."""
+        self._stopping.set()
         self._signal(signal.SIGKILL)
 
     async def _pre_stop(self, hook: Object) -> None:
@@ -131,6 +136,8 @@ class Container:
             await self._stopping.wait()
             return {"exitCode": 128, "reason": reason, "startedAt": started, "finishedAt": now()}
         assert self._process is not None
+        if self._stopping.is_set():
+            self.kill()
         running = {"running": {"startedAt": started}}
         self._show(running, ready="readinessProbe" not in self.spec)
         probes = asyncio.create_task(self._probes(running))

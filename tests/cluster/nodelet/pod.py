@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.cluster.addresses import NODE
 from tests.cluster.nodelet.api import MERGE, Client, Object, Refused
 from tests.cluster.nodelet.container import Container, now
-from tests.cluster.nodelet.files import PodFiles, Unmountable
+from tests.cluster.nodelet.files import PodFiles
 
 
 class Pod:
@@ -34,6 +34,8 @@ class Pod:
         self._since: dict[str, tuple[str, str]] = {}
         self._started = now()
         self._trouble = ""
+        self.doomed = False
+        """Nothing is started any more."""
         self._ending = False
         self._life = asyncio.create_task(self._live())
         self._reports = asyncio.create_task(self._report())
@@ -44,14 +46,16 @@ class Pod:
         try:
             await self._bind()
             await self._files.prepare()
-        except (Unmountable, Refused) as error:
-            self._trouble = str(error)
+        except Exception as error:  # whatever it is, the pod says so and can still be deleted
+            self._trouble = f"{type(error).__name__}: {error}"
             self._changed.set()
+            return
+        if self.doomed:
             return
         fresh = asyncio.create_task(self._files.keep_tokens_fresh())
         for container in self._first:
             await container.run()
-            if container.exit_code or self._ending:
+            if container.exit_code or self.doomed:
                 break
         else:
             await asyncio.gather(*(container.run() for container in self._containers))
@@ -69,10 +73,14 @@ class Pod:
 
     async def end(self, grace_s: float) -> None:
         """Stop every container, say so, and let the API server forget the pod."""
+        containers = [*self._first, *self._containers]
         if self._ending:
+            if not grace_s:
+                for container in containers:
+                    container.kill()
             return
-        self._ending = True
-        await asyncio.gather(*(one.stop(grace_s) for one in [*self._first, *self._containers]))
+        self.doomed = self._ending = True
+        await asyncio.gather(*(container.stop(grace_s) for container in containers))
         await self._life
         self._reports.cancel()
         with contextlib.suppress(Refused):
