@@ -23,9 +23,15 @@ class Ear:
 
     def __init__(self):
         self._heard = queue.Queue()
+        self.forgotten = []
 
     def look_now(self, namespace, release):
+        assert self.forgotten == [(namespace, release)], "what was seen a moment ago counts no more"
+        self.forgotten = []
         self._heard.put((namespace, release))
+
+    def forget(self, namespace, service):
+        self.forgotten.append((namespace, service))
 
     def next(self):
         return self._heard.get(timeout=SOON_S)
@@ -50,7 +56,7 @@ def ear():
 @pytest.fixture
 def slices(world, ear):
     """A running cache of the slices whose changes reach the ear."""
-    lookout = Lookout(ear.look_now)
+    lookout = Lookout(ear.look_now, ear.forget)
     cache = Cache(world.api, ENDPOINT_SLICE, NAMESPACE, trim=PARTS[ENDPOINT_SLICE], changed=lookout.changed)
     lookout.follow(cache)
     lookout.move(SHOP)
@@ -111,7 +117,7 @@ ENDPOINTS = st.lists(
 def told(before, after):
     """Whether a change of one slice's endpoints reaches the controller."""
     heard = []
-    lookout = Lookout(lambda namespace, release: heard.append(release))
+    lookout = Lookout(lambda namespace, release: heard.append(release), lambda namespace, service: None)
     now = {}
 
     class Kept:

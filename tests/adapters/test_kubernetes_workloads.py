@@ -226,6 +226,33 @@ def test_one_look_serves_a_whole_tick(world):
     assert len(world.api.calls) == 5
 
 
+def test_a_look_that_was_forgotten_is_taken_anew(world):
+    world.deploy("2.1.0")
+    world.settle()
+    workloads = workloads_of(world, look_valid_s=60.0)
+    assert workloads.ready(OWN, "2.1.0").complete
+    world.end_pods("2.1.0")
+    assert workloads.ready(OWN, "2.1.0").complete
+    workloads.forget(NAMESPACE, "shop")
+    assert workloads.ready(OWN, "2.1.0").ready == 0
+
+
+def test_a_look_under_way_while_something_changes_is_not_kept(world):
+    world.deploy("2.1.0")
+    world.settle()
+    workloads = workloads_of(world, look_valid_s=60.0)
+
+    def change(call):
+        if call.kind is HORIZONTAL_POD_AUTOSCALER:
+            world.api.before = None
+            world.end_pods("2.1.0")
+            workloads.forget(NAMESPACE, "shop")
+
+    world.api.before = change
+    assert workloads.ready(OWN, "2.1.0").complete
+    assert workloads.ready(OWN, "2.1.0").ready == 0
+
+
 def test_events_say_more_where_the_status_is_vague(world, workloads):
     world.deploy("2.1.0", 1)
     world.status["2.1.0"] = NOT_READY
@@ -257,7 +284,9 @@ def test_what_an_autoscaler_wishes_is_what_is_wished(world, workloads):
     world.deploy("2.1.0", 2)
     world.autoscale("shop-2-1-0", least=3)
     world.settle()
-    assert (workloads.ready(OWN, "2.1.0").ready, workloads.ready(OWN, "2.1.0").wished) == (2, 3)
+    assert workloads.ready(OWN, "2.1.0") == ReadyReplicas(
+        2, 3, "HorizontalPodAutoscaler shop-2-1-0 is to scale Deployment shop-2-1-0 from 2 to 3"
+    )
     world.scale("shop-2-1-0", 5)
     world.settle()
     assert workloads.ready(OWN, "2.1.0") == ReadyReplicas(5, 5)

@@ -50,18 +50,26 @@ class Looker:
         self._reads = reads or api
         self._valid_s = valid_s
         self._monotonic = monotonic
-        self._looks: dict[tuple[str, str], tuple[float, Standing]] = {}
+        self._looks: dict[tuple[str, str], tuple[float, int, Standing]] = {}
+        self._turns: dict[tuple[str, str], int] = {}
         self._written: dict[tuple[str, str], tuple[float, str, Object]] = {}
         self._heard: dict[tuple[str, str], tuple[float, str]] = {}
 
     def look(self, release: Release) -> Standing:
         """Everything behind the release's Service.  Raises `Unreachable` and `Forbidden`."""
         key, now = _key(release), self._monotonic()
-        taken, standing = self._looks.get(key, (now, None))
-        if standing is None or now - taken >= self._valid_s:
-            standing = self._take(release)
-            self._looks[key] = (now, standing)
+        turn = self._turns.get(key, 0)
+        found = self._looks.get(key)
+        if found is not None and found[1] == turn and now - found[0] < self._valid_s:
+            return found[2]
+        standing = self._take(release)
+        self._looks[key] = (now, turn, standing)
         return standing
+
+    def forget(self, namespace: str, service: str) -> None:
+        """Something changed: no look that was begun before counts any more."""
+        key = namespace, service
+        self._turns[key] = self._turns.get(key, 0) + 1
 
     def wrote(self, release: Release, before: Object | None, after: Object | None) -> None:
         """A Deployment was written; look again next time.
@@ -69,7 +77,7 @@ class Looker:
         A cache may show it as it was for a moment; until it shows something else, for `WRITTEN_VALID_S` at most, it is
         taken as it is now.
         """
-        self._looks.pop(_key(release), None)
+        self.forget(*_key(release))
         if before is not None:
             self._written.pop(_place(before), None)
         if after is not None:

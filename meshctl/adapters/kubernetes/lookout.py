@@ -43,12 +43,14 @@ class Lookout:
     """Turns changes of EndpointSlices into words to the controller.
 
     `changed` has the shape of a cache's callback: ``Cache(api, ENDPOINT_SLICE, changed=lookout.changed)``.  Where an
-    endpoint became ready or is it no more, ``look_now(namespace, release)`` is called for the releases that move
-    behind its Service, from the cache's thread; it must return at once.
+    endpoint became ready or is it no more, ``forget(namespace, service)`` is called first, so that nobody goes by what
+    he saw a moment ago (`KubernetesWorkloads.forget`), then ``look_now(namespace, release)`` for the releases that
+    move behind its Service.  Both come from the cache's thread and must return at once.
     """
 
-    def __init__(self, look_now: Callable[[str, str], None]) -> None:
+    def __init__(self, look_now: Callable[[str, str], None], forget: Callable[[str, str], None]) -> None:
         self._look_now = look_now
+        self._forget = forget
         self._slices: Slices | None = None
         self._moving: Mapping[Place, tuple[str, ...]] = {}
         self._known: dict[Place, tuple[Place, Addresses]] = {}
@@ -68,6 +70,8 @@ class Lookout:
         found = self._slices.get(name, namespace) if self._slices is not None else None
         with self._lock:
             releases, place = self._concerned((namespace, name), found)
+        if releases:
+            self._forget(*place)
         for release in releases:
             self._look_now(place[0], release)
 

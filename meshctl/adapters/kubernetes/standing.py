@@ -170,9 +170,20 @@ def _why(
         said.append(
             f"pod {name_of(left_out[0])} is ready, but Service {release.spec.service} has no endpoint for it yet"
         )
-    elif not said and not waiting:
-        said.append(f"Deployment {name_of(deployments[0])} has no pods yet")
+    elif not said:
+        said = [words for each in deployments if (words := _coming_words(standing, each, len(waiting)))]
     return short("; ".join(said), 600)
+
+
+def _coming_words(standing: Standing, deployment: Object, pods: int) -> str:
+    """What a Deployment waits for that has nothing else to complain of."""
+    name, replicas, autoscaler = name_of(deployment), replicas_of(deployment), autoscaler_of(standing, deployment)
+    if autoscaler is not None and least_of(autoscaler) > replicas:
+        least, by = least_of(autoscaler), name_of(autoscaler)
+        return f"HorizontalPodAutoscaler {by} is to scale Deployment {name} from {replicas} to {least}"
+    if pods >= replicas:
+        return ""
+    return f"Deployment {name} has {pods} of {replicas} pods" if pods else f"Deployment {name} has no pods yet"
 
 
 def _deployment_words(deployment: Object) -> str:

@@ -111,6 +111,10 @@ class KubernetesWorkloads:
             self._api.delete(DEPLOYMENT, metadata["name"], metadata["namespace"], uid=metadata["uid"])
             self._looker.wrote(release, each, None)
 
+    def forget(self, namespace: str, service: str) -> None:
+        """Look again at what is behind a Service, however short ago the last look was: something changed there."""
+        self._looker.forget(namespace, service)
+
     # ------------------------------------------------------------------------------------ one Deployment
 
     def _is_to_be_made(self, release: Release, standing: Standing, version: str) -> bool:
