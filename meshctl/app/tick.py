@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from meshctl.core.decide import decide, weights_of
+from meshctl.core.drift import tenths_below
 from meshctl.core.errors import Conflict, JudgeError, MeshctlError, Refused, TemplateError
 from meshctl.core.model import (
     FULL,
@@ -45,7 +46,6 @@ from meshctl.core.ports import (
     Stored,
     Workloads,
 )
-from meshctl.core.progress import tenths_below
 
 T = TypeVar("T")
 

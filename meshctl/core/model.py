@@ -649,6 +649,8 @@ class Run:
     """The candidate's decided weight, percent."""
     confirmed: float = 0.0
     """The weight that the data plane was last seen to have taken.  A raise to ``weight`` starts only from here."""
+    written: float = 0.0
+    """What the routes said at the last look, in effect or not: what is less now was taken away by another hand."""
     revision: str = ""
     """The revision of the routes by which the data plane was last seen to work: a block holds what happened by it."""
     clock: StageClock = StageClock()

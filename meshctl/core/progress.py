@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from meshctl.core import gatehooks, hooks
+from meshctl.core import drift, gatehooks, hooks
 from meshctl.core.model import (
     FULL,
     Actor,
@@ -47,9 +47,9 @@ def take_note(turn: Turn, seen: Seen) -> None:
     run = turn.run
     if run is None:
         return
-    _note_drift(turn, run, seen)
+    drift.note_drift(turn, run, seen)
     if run.phase.ended:
-        _watch_the_end(turn, seen)
+        drift.watch_the_end(turn, seen)
     elif run.entries:
         _keep_the_word(turn, seen)
         _keep_the_revision(turn, seen)
@@ -94,15 +94,6 @@ def missing_for_a_raise(run: Run, seen: Seen) -> str:
         detail = f": {replicas.message}" if replicas.message else ""
         return f"replicas of {run.candidate}: {replicas.ready} of {replicas.wished} ready{detail}"
     return f"the mesh to answer: {seen.mesh_problem}" if seen.mesh_problem else ""
-
-
-def _note_drift(turn: Turn, run: Run, seen: Seen) -> None:
-    """More weight than was decided is written down here; the caller takes it away at once (rule 9)."""
-    decided = {run.candidate: run.weight}
-    serving, known = (run.baseline, turn.state.baseline), (run.candidate, run.confirmed)
-    for version, weight in seen.live.weights.items() if seen.live is not None else ():
-        if version not in serving and weight > decided.get(version, 0.0) and (version, weight) != known:
-            turn.note(f"found {version} at {weight:g} % where {decided.get(version, 0.0):g} % was decided: lowered")
 
 
 def _await_readiness(turn: Turn, seen: Seen) -> None:
@@ -160,10 +151,11 @@ def _see_weight(turn: Turn, seen: Seen) -> bool:
     if live > max(run.weight, run.confirmed):
         turn.wait_for(_effect_of(run))
         return True
-    if live < run.weight and (live != run.confirmed or not _in_flight(run)):
-        _lowered_by_other(turn, live, in_effect=seen.live is None or seen.live.in_effect)
+    if drift.was_lowered(turn, live):
+        drift.lowered_by_other(turn, live, in_effect=seen.live is None or seen.live.in_effect)
         return True
-    if live == run.weight and _in_flight(run) and _works_by(seen, run):
+    turn.change(written=live)
+    if live == run.weight and _in_flight(run) and drift.works_by(seen, run):
         turn.change(
             confirmed=run.weight,
             evidence_until=turn.now,
@@ -171,34 +163,6 @@ def _see_weight(turn: Turn, seen: Seen) -> bool:
         )
         _run_clock(turn)
     return False
-
-
-def _works_by(seen: Seen, run: Run) -> bool:
-    """Whether the data plane works by routes of this run."""
-    return seen.live is not None and seen.live.in_effect and seen.live.run == run.name
-
-
-def _lowered_by_other(turn: Turn, live: float, *, in_effect: bool) -> None:
-    """Somebody took weight away: never raised by repair, a person must say so.  Blocks count for the weight that is
-    left once the data plane has taken it."""
-    run, weight = turn.active, tenths_below(live)
-    message = f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %"
-    turn.move(
-        Move.HOLD,
-        Reason.LOWERED_BY_OTHER,
-        message,
-        weight=weight,
-        confirmed=weight if in_effect else run.confirmed,
-        problem_since=turn.now,
-        gate_opened=False,
-    )
-    turn.wait_for("a person: resume, promote --reason or abort")
-
-
-def tenths_below(weight: float) -> float:
-    """The greatest weight that can be rendered and is not above this one, which a stranger wrote."""
-    rounded = round(weight, 1)
-    return rounded if rounded <= weight else round(rounded - 0.1, 1)
 
 
 def _hear_the_judge(turn: Turn, seen: Seen) -> bool:
@@ -383,17 +347,3 @@ def _run_clock(turn: Turn) -> None:
 
 def _effect_of(run: Run) -> str:
     return f"the data plane to take {run.weight:g} %"
-
-
-def _watch_the_end(turn: Turn, seen: Seen) -> None:
-    """After the end: confirm the last weight, and say so when another hand moves it."""
-    run = turn.active
-    if seen.mesh_problem or seen.live is None:
-        return
-    live = seen.live.weights.get(run.candidate, 0.0)
-    if live == run.weight and _works_by(seen, run):
-        turn.change(confirmed=live)
-    elif live < run.weight == run.confirmed:
-        weight = tenths_below(live)
-        turn.change(weight=weight, confirmed=weight, waits_for="a person: resume or rollback")
-        turn.note(f"somebody lowered {run.candidate} from {run.weight:g} % to {live:g} %; not raised again", before=run)

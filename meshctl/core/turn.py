@@ -46,6 +46,8 @@ class Turn:
         """An abort was asked for or a run ended: no run begins in the same decision."""
         self.busy = False
         """Something about an ended run has to be stored before the next one may begin."""
+        self.expected = () if state.run is None else (state.run.written, state.run.weight)
+        """The weights that the routes may have by our own hand: what they said at the last look, what was decided."""
 
     # -------------------------------------------------------------------------------- reading
 

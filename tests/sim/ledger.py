@@ -115,8 +115,7 @@ class Ledger:
             self.lowered_by_other |= {run.name} if now < was else set()
         else:
             self.lowered_by_other.discard(run.name)
-        given_back = run.phase is Phase.PROMOTED and now >= run.weight
-        if state.baseline and now not in (run.weight, run.confirmed) and not given_back:
+        if state.baseline and now not in (run.weight, run.confirmed):
             self.unrecorded = str(after)
         else:
             self.unrecorded = ""
