@@ -13,7 +13,7 @@ from meshctl.core.catalog import Wishes
 from meshctl.core.decide import needed_of
 from meshctl.core.errors import InvalidInput, MeshctlError, Refused, StoreError
 from meshctl.core.model import Acknowledgement, Phase, Release, ReleaseState, Request, Verb, Workload
-from meshctl.core.ports import Store, Stored
+from meshctl.core.ports import Store, Stored, Version
 from meshctl.core.progress import SELF_ENDING_HOLDS
 
 
@@ -113,6 +113,7 @@ def serve_directly(ports: Ports, name: str, request: Request) -> Acknowledgement
     except StoreError as error:
         raise _unstored(ports, store.seen, name, request, error) from error
     answer = None if result.decision is None else acknowledgement(result.decision.state, request.id)
+    answer = store.answer or answer
     if answer is None:
         raise Refused(f"{request.verb} of {name} was not served: others kept writing", hint="Try again.")
     return answer
@@ -147,9 +148,15 @@ class _WithRequest:
         self._name = name
         self._request = request
         self.seen: Stored | None = None
+        self.answer: Acknowledgement | None = None
+        """As it was stored; a later pass of the same tick may push it out of the state."""
         self.names = store.names
-        self.save = store.save
         self.request = store.request
+
+    def save(self, name: str, expected_version: Version, state: ReleaseState, **rest: Any) -> Version:
+        version = self._store.save(name, expected_version, state, **rest)
+        self.answer = self.answer or acknowledgement(state, self._request.id)
+        return version
 
     def load(self, name: str) -> Stored:
         self.seen = stored = self._store.load(name)

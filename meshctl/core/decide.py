@@ -34,6 +34,10 @@ RETIRE_AFTER = timedelta(seconds=30)
 """How long the replicas of a candidate stay after it was taken back: open requests end, logs can be read."""
 
 
+REQUESTS_SERVED = 16
+"""So many requests are answered by one decision, so that each answer is still there when somebody looks."""
+
+
 def decide(
     release: Release,
     state: ReleaseState,
@@ -45,12 +49,12 @@ def decide(
     """One step of one release.
 
     ``judgement`` is the judge's word after this tick's blocks, ``None`` when there were none.  ``pending`` are
-    the requests not yet served; abort goes first.  The result is stored even where it changes nothing but the
-    acknowledgements.
+    the requests not yet served; abort goes first, and what is too much for one decision waits for the next one.  The
+    result is stored even where it changes nothing but the acknowledgements.
     """
     turn = Turn(release, state, judgement, now)
     progress.take_note(turn, seen)
-    _serve(turn, pending, seen)
+    served = _serve(turn, pending, seen)
     _follow_the_wish(turn, seen)
     progress.advance(turn, seen)
     turn.expire_warm()
@@ -58,10 +62,10 @@ def decide(
     return Decision(
         state=state,
         events=tuple(turn.events),
-        served=tuple(request.id for request in pending),
+        served=served,
         routing=routing_of(state, now),
         needed=needed_of(state, now),
-        wake_at=_wake_at(release, state, now),
+        wake_at=now if len(served) < len(pending) else _wake_at(release, state, now),
         hooks=hooks.calls_of(state.run, now),
     )
 
@@ -103,15 +107,16 @@ def weights_of(routing: Routing) -> dict[str, float]:
     }
 
 
-def _serve(turn: Turn, pending: Sequence[Request], seen: Seen) -> None:
+def _serve(turn: Turn, pending: Sequence[Request], seen: Seen) -> tuple[str, ...]:
     """Answer every request once: aborts, then what the mark of an abort says, then the others by age.
 
     The mark comes after the aborts, so that one whose storing was cut short is still acknowledged to the person
-    who asked for it, and before the others, so that it leaves them nothing to raise.
+    who asked for it, and before the others, so that it leaves them nothing to raise.  Returns the ids of those that
+    need no further look.
     """
     answered = {word.id for word in turn.state.acknowledged}
     new = {request.id: request for request in pending if request.id not in answered}
-    ordered = sorted(new.values(), key=lambda request: (request.time, request.id))
+    ordered = sorted(new.values(), key=lambda each: (each.verb is not Verb.ABORT, each.time, each.id))[:REQUESTS_SERVED]
     for request in ordered:
         if request.verb is Verb.ABORT:
             requests.serve(turn, request, seen)
@@ -119,6 +124,8 @@ def _serve(turn: Turn, pending: Sequence[Request], seen: Seen) -> None:
     for request in ordered:
         if request.verb is not Verb.ABORT:
             requests.serve(turn, request, seen)
+    now_answered = answered | {request.id for request in ordered}
+    return tuple(request.id for request in pending if request.id in now_answered)
 
 
 def _obey_the_mark(turn: Turn, seen: Seen) -> None:

@@ -686,7 +686,7 @@ class ReleaseState:
     """All that is stored about a release beside the wish.
 
     ``baseline`` is the last promoted version (``None`` before the first), ``warm`` the one before it while it is
-    kept ready until ``warm_until``, ``rejected`` versions are not tried again by themselves.
+    kept ready until ``warm_until``, ``rejected`` versions, the newest last, are not tried again by themselves.
     """
 
     baseline: str | None = None

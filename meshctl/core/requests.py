@@ -192,9 +192,9 @@ def _return(turn: Turn, run: Run, request: Request) -> str:
         raise Refused(f"cannot roll back to {plain(request.version)}: it is not kept warm, and {wished} is wished")
     if not run.phase.ended and run.candidate != wished:
         raise Refused(f"cannot roll back while {run.name} is under way: use abort first")
-    left = () if serving is None else (serving,)
-    rejected = tuple(each for each in turn.state.rejected if each not in (wished, serving))
-    turn.state = replace(turn.state, rejected=(*rejected, *left))
+    turn.state = replace(turn.state, rejected=tuple(each for each in turn.state.rejected if each != wished))
+    if serving is not None:
+        turn.reject(serving)
     turn.starter = request
     message = f"back from {serving} to {wished}, through the stages of a run of its own{_because(request)}"
     turn.note(message, actor=_by(request), request=request)

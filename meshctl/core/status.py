@@ -24,7 +24,7 @@ MESSAGE_MAX = 400
 WORD_MAX = 63
 """Longest version, run name, actor or request id that is told in full; Kubernetes names end there too."""
 REJECTED_MAX = 8
-"""So many of the newest rejected versions are told; the store keeps all of them."""
+"""So many of the newest rejected versions are told; the state keeps more."""
 
 _SHRINKING = (200, 120, 60, 0)
 

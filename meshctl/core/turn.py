@@ -30,6 +30,9 @@ JUDGE = Actor("judge")
 
 ACKNOWLEDGEMENTS_KEPT = 16
 
+REJECTED_KEPT = 50
+"""So many rejected versions are remembered; an older one that is wished again has to pass every stage anyway."""
+
 
 class Turn:
     """Collects the changes of one decision.  Every change of phase goes through `move`."""
@@ -122,8 +125,13 @@ class Turn:
         """End the run with the candidate at 0; unless superseded, its version is not tried again by itself."""
         candidate = self.active.candidate
         self.move(move, reason, message, actor=actor, request=request, weight=0.0)
-        if reason is not Reason.SUPERSEDED and candidate not in self.state.rejected:
-            self.state = replace(self.state, rejected=(*self.state.rejected, candidate))
+        if reason is not Reason.SUPERSEDED:
+            self.reject(candidate)
+
+    def reject(self, version: str) -> None:
+        """From now on this version is not tried by itself."""
+        others = tuple(other for other in self.state.rejected if other != version)
+        self.state = replace(self.state, rejected=(*others, version)[-REJECTED_KEPT:])
 
     def give_way(
         self, old: str, reason: Reason, message: str, *, actor: Actor = CONTROLLER, request: Request | None = None

@@ -141,6 +141,16 @@ def test_a_refusal_is_an_answer_too():
     assert "rollback" in told.message
 
 
+def test_an_answer_is_heard_however_many_requests_wait():
+    scene = at_gate()
+    for _ in range(40):
+        scene.store.request("shop", new_request(Verb.PROMOTE, scene.world.clock.now(), actor="bob", reason="go on"))
+        scene.world.clock.advance(0.001)
+    told = serve_directly(ports_of(scene), "shop", new_request(Verb.ABORT, scene.world.clock.now(), actor="anna"))
+    assert told.accepted
+    assert scene.store.load("shop").requests == ()
+
+
 def test_an_unknown_request_has_no_answer_yet():
     assert acknowledgement(ReleaseState(), "x") is None
 
