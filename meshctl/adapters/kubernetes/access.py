@@ -10,9 +10,11 @@ import base64
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from meshctl import __version__
@@ -29,6 +31,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 CONNECTIONS_MAX = 32
 """Kept open; more threads than these still work, with connections of their own."""
+
+LOOK_AT_TOKEN_S = 1.0
 
 _INSTALL = "pip install 'meshctl-istio[cluster]'"
 
@@ -203,13 +207,32 @@ def _settings() -> Configuration:
     return settings
 
 
-def _client(settings: Configuration) -> ApiClient:
+def _client(settings: Any) -> ApiClient:
     import urllib3
     from kubernetes.client import ApiClient
 
     if not settings.verify_ssl:
         log.warning("the certificate of %s is not checked: the kubeconfig says so", settings.host)
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    if settings.refresh_api_key_hook is not None:
+        settings.refresh_api_key_hook = _now_and_then(settings.refresh_api_key_hook)
     client = ApiClient(settings)
     client.user_agent = f"meshctl/{__version__}"
     return client
+
+
+def _now_and_then(renew: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The official client looks before every request whether a token is about to end, which takes a third of the
+    request's own time; tokens are renewed minutes before their end, so that a look a second is enough."""
+    lock, looked_at = threading.Lock(), monotonic()
+
+    def seldom(settings: Any) -> None:
+        nonlocal looked_at
+        with lock:
+            if monotonic() - looked_at < LOOK_AT_TOKEN_S:
+                return
+            renew(settings)
+            settings.refresh_api_key_hook = seldom
+            looked_at = monotonic()
+
+    return seldom
