@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshctl.adapters.kubernetes.cached import BEHIND_MAX_S, PARTS, CachedReads
-from meshctl.adapters.kubernetes.kinds import ENDPOINT_SLICE, POD, SERVICE
+from meshctl.adapters.kubernetes.cached import PARTS
+from meshctl.adapters.kubernetes.kinds import ENDPOINT_SLICE
 from meshctl.adapters.kubernetes.lookout import Lookout, ready_addresses
 from meshctl.adapters.kubernetes.watching import Cache
 from tests.adapters.pods_world import NAMESPACE, NOT_READY, PodsWorld
@@ -145,55 +145,3 @@ def test_an_endpoint_that_ends_is_never_ready_and_one_that_says_nothing_is(endpo
         conditions = endpoint.get("conditions", {})
         ready = conditions.get("ready", True) and not conditions.get("terminating", False)
         assert bool(ready_addresses({"endpoints": [endpoint]})) == ready
-
-
-# ------------------------------------------------------------------------------------ caches that fell behind
-
-
-class Old:
-    """A cache whose line has been down for a while."""
-
-    def __init__(self, behind_s):
-        self._behind_s = behind_s
-
-    def items(self, namespace=""):
-        return iter(())
-
-    def get(self, name, namespace=""):
-        return None
-
-    def behind_s(self):
-        return self._behind_s
-
-
-def test_a_cache_that_fell_behind_is_passed_over(world):
-    caches = {kind: Old(BEHIND_MAX_S + 0.1) for kind in (POD, SERVICE)}
-    reads = CachedReads(world.api, caches)
-    assert reads.find(SERVICE, "shop", NAMESPACE) is not None
-    assert len(reads.list(POD, NAMESPACE, labels="app=shop").items) == 2
-
-
-def test_a_cache_that_is_up_to_date_is_believed(world):
-    reads = CachedReads(world.api, {POD: Old(0.0), SERVICE: Old(0.0)})
-    assert reads.find(SERVICE, "shop", NAMESPACE) is None
-    assert reads.list(POD, NAMESPACE).items == []
-    assert len(reads.list(POD, NAMESPACE, fields="metadata.namespace=default").items) == 2
-
-
-def test_real_caches_answer_like_the_api_server(world):
-    caches = {kind: Cache(world.api, kind, NAMESPACE, trim=trim) for kind, trim in PARTS.items()}
-    try:
-        for cache in caches.values():
-            cache.start()
-            assert cache.wait_until_synced(SOON_S)
-        world.api.calls.clear()
-        reads = CachedReads(world.api, caches)
-        found = reads.list(POD, NAMESPACE, labels="app=shop,version=2.1.0").items
-        assert [each["metadata"]["name"] for each in found] == [
-            each["metadata"]["name"] for each in world.pods("2.1.0")
-        ]
-        assert reads.list(POD, NAMESPACE, labels="app=shop,version=9").items == []
-        assert not [call for call in world.api.calls if call.verb != "watch"]
-    finally:
-        for cache in caches.values():
-            cache.stop()

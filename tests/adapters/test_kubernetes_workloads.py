@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
 
-from meshctl.adapters.kubernetes.api import Patch
-from meshctl.adapters.kubernetes.cached import PARTS, CachedReads
+from meshctl.adapters.kubernetes.api import Listing, Patch
+from meshctl.adapters.kubernetes.cached import PARTS
 from meshctl.adapters.kubernetes.kinds import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
@@ -39,26 +40,27 @@ def workloads_of(world, **options):
 
 
 class Trimmed:
-    """A cache that is always up to date: what `PARTS` keeps of what is there."""
+    """The API as caches give it: of each object that is read only what `PARTS` keeps."""
 
-    def __init__(self, world, kind):
-        self._world, self._kind = world, kind
+    def __init__(self, api):
+        self._api = api
 
-    def items(self, namespace=""):
-        return (PARTS[self._kind](each) for each in self._world.api.list(self._kind, namespace).items)
+    def __getattr__(self, name):
+        return getattr(self._api, name)
 
-    def get(self, name, namespace=""):
-        return next((each for each in self.items(namespace) if each["metadata"]["name"] == name), None)
+    def find(self, kind, name, namespace=""):
+        found = self._api.find(kind, name, namespace)
+        return found and PARTS.get(kind, copy.copy)(found)
 
-    def behind_s(self):
-        return 0.0
+    def list(self, kind, namespace="", *, labels="", fields=""):
+        found = self._api.list(kind, namespace, labels=labels, fields=fields)
+        return Listing([PARTS.get(kind, copy.copy)(each) for each in found.items], found.resource_version)
 
 
 @pytest.fixture(params=["asked", "cached"])
 def workloads(world, request):
-    if request.param == "asked":
-        return workloads_of(world)
-    return workloads_of(world, reads=CachedReads(world.api, {kind: Trimmed(world, kind) for kind in PARTS}))
+    api = world.api if request.param == "asked" else Trimmed(world.api)
+    return KubernetesWorkloads(api, RENDERER, look_valid_s=0.0)
 
 
 @pytest.fixture

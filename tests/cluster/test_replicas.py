@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from meshctl.adapters.kubernetes import connect
-from meshctl.adapters.kubernetes.cached import PARTS, CachedReads
+from meshctl.adapters.kubernetes.cached import PARTS
 from meshctl.adapters.kubernetes.kinds import ENDPOINT_SLICE
 from meshctl.adapters.kubernetes.lookout import Lookout
 from meshctl.adapters.kubernetes.rendering import DeploymentRenderer
@@ -395,16 +395,15 @@ def test_capacity_is_there_before_every_weight_and_the_old_version_ends_after_ke
 
 def test_a_candidate_whose_pods_die_loses_its_weight_within_two_seconds(made):
     """Watches tell of the pods; nobody waits for the next tick."""
-    caches = {kind: Cache(made.api, kind, made.shop.namespace, trim=trim) for kind, trim in PARTS.items()}
+    slices = Cache(made.api, ENDPOINT_SLICE, made.shop.namespace, trim=PARTS[ENDPOINT_SLICE])
     words = queue.Queue()
-    releasing = Releasing(made, reads=CachedReads(made.api, caches))
+    releasing = Releasing(made)
     lookout = Lookout(lambda namespace, release: words.put(release), releasing.workloads.forget)
-    lookout.follow(caches[ENDPOINT_SLICE])
-    caches[ENDPOINT_SLICE].tell(lookout.changed)
+    lookout.follow(slices)
+    slices.tell(lookout.changed)
+    slices.start()
     try:
-        for cache in caches.values():
-            cache.start()
-            assert cache.wait_until_synced(SOON_S)
+        assert slices.wait_until_synced(SOON_S)
         releasing.wish(made.release(made.old))
         releasing.until(lambda: releasing.share(made.old) == 100.0, "2.0.0 serves")
         releasing.wish(made.release(made.new))
@@ -419,8 +418,7 @@ def test_a_candidate_whose_pods_die_loses_its_weight_within_two_seconds(made):
             releasing.tick()
         took_s = time.monotonic() - deleted
     finally:
-        for cache in caches.values():
-            cache.stop()
+        slices.stop()
     assert took_s < WITHIN_S
     run = releasing.state.run
     assert (run.phase, run.reason) == (Phase.ROLLED_BACK, Reason.NOT_READY)

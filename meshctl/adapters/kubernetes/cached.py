@@ -1,16 +1,14 @@
-"""What stands behind Services, from caches that watches keep filled: a look costs no call then.
+"""What of an object is worth its memory in a cache, for the kinds that stand behind a Service.
 
-`PARTS` says which kinds are needed and what of each object is worth its memory; a `Cache` of each, trimmed so, makes a
-`CachedReads`.  One that fell behind is passed over: what it holds may be long untrue, so the API server is asked, and
-where it does not answer either nothing is known.
+What is left out here is never read by `meshctl.adapters.kubernetes.workloads` and what belongs to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from meshctl.adapters.kubernetes.api import Api, Listing, Object
+from meshctl.adapters.kubernetes.api import Object
 from meshctl.adapters.kubernetes.kinds import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
@@ -20,51 +18,6 @@ from meshctl.adapters.kubernetes.kinds import (
     Kind,
 )
 from meshctl.core.podrules import OURS
-
-BEHIND_MAX_S = 1.0
-"""A line that is down for longer may have missed the death of a pod (rule 6 allows 2 s in all)."""
-
-
-class Kept(Protocol):
-    """The part of `meshctl.adapters.kubernetes.watching.Cache` that is read here."""
-
-    def get(self, name: str, namespace: str = "") -> Object | None: ...
-
-    def items(self, namespace: str = "") -> Iterator[Object]: ...
-
-    def behind_s(self) -> float: ...
-
-
-class CachedReads:
-    """Reads of the kinds in ``caches``; all others, and those that fell behind, come from ``api``."""
-
-    def __init__(self, api: Api, caches: Mapping[Kind, Kept]) -> None:
-        self._api = api
-        self._caches = caches
-
-    def find(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
-        cache = self._fresh(kind)
-        return self._api.find(kind, name, namespace) if cache is None else cache.get(name, namespace)
-
-    def list(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Listing:
-        """``labels`` as ``key=value,...``; a list with ``fields`` is always asked for."""
-        cache = None if fields else self._fresh(kind)
-        if cache is None:
-            return self._api.list(kind, namespace, labels=labels, fields=fields)
-        wanted = dict(term.split("=", 1) for term in labels.split(",") if term)
-        found = (each for each in cache.items(namespace))
-        return Listing([each for each in found if wanted.items() <= _labels(each).items()], "")
-
-    def _fresh(self, kind: Kind) -> Kept | None:
-        cache = self._caches.get(kind)
-        return cache if cache is not None and cache.behind_s() <= BEHIND_MAX_S else None
-
-
-def _labels(object: Object) -> Mapping[str, str]:
-    return object["metadata"].get("labels") or {}
-
-
-# ------------------------------------------------------------------------------------ what is worth keeping
 
 
 def _some(value: Any, *keys: str) -> dict[str, Any]:

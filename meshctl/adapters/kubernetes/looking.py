@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from meshctl.adapters.kubernetes.api import Api, Listing, Object
+from meshctl.adapters.kubernetes.api import Listing, Object
 from meshctl.adapters.kubernetes.kinds import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
@@ -27,13 +27,12 @@ SERVICE_LABEL = "kubernetes.io/service-name"
 LOOK_VALID_S = 0.5
 """One tick looks several times; so long the same look will do.  Far below the 2 s that a dead pod may keep weight."""
 
-WRITTEN_VALID_S = 5.0
 HEARD_VALID_S = 5.0
 HEARD_PODS_MAX = 2
 
 
 class Reads(Protocol):
-    """What is read here: an `Api`, or a cache that watches have filled."""
+    """An `Api`, as far as it is read here; or a cache that watches keep filled."""
 
     def find(self, kind: Kind, name: str, namespace: str = "") -> Object | None: ...
 
@@ -43,16 +42,12 @@ class Reads(Protocol):
 class Looker:
     """Takes looks, and keeps each for a moment.  May be used by several threads at once."""
 
-    def __init__(
-        self, api: Api, reads: Reads | None = None, *, valid_s: float, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, api: Reads, *, valid_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._api = api
-        self._reads = reads or api
         self._valid_s = valid_s
         self._monotonic = monotonic
         self._looks: dict[tuple[str, str], tuple[float, int, Standing]] = {}
         self._turns: dict[tuple[str, str], int] = {}
-        self._written: dict[tuple[str, str], tuple[float, str, Object]] = {}
         self._heard: dict[tuple[str, str], tuple[float, str]] = {}
 
     def look(self, release: Release) -> Standing:
@@ -71,19 +66,6 @@ class Looker:
         key = namespace, service
         self._turns[key] = self._turns.get(key, 0) + 1
 
-    def wrote(self, release: Release, before: Object | None, after: Object | None) -> None:
-        """A Deployment was written; look again next time.
-
-        A cache may show it as it was for a moment; until it shows something else, for `WRITTEN_VALID_S` at most, it is
-        taken as it is now.
-        """
-        self.forget(*_key(release))
-        if before is not None:
-            self._written.pop(_place(before), None)
-        if after is not None:
-            version = before["metadata"].get("resourceVersion", "") if before is not None else ""
-            self._written[_place(after)] = (self._monotonic(), version, after)
-
     def heard(self, release: Release, standing: Standing, version: str) -> dict[str, str]:
         """What events say of pods whose status is vague: the newest warning of the first few, by pod.
 
@@ -95,7 +77,7 @@ class Looker:
 
     def _take(self, release: Release) -> Standing:
         namespace, name = release.metadata.namespace, release.spec.service
-        service = self._reads.find(SERVICE, name, namespace)
+        service = self._api.find(SERVICE, name, namespace)
         selector, trouble = selector_of(release, service)
         if trouble:
             return Standing(service, (), (), (), ())
@@ -103,24 +85,11 @@ class Looker:
         return Standing(
             service=service,
             # Endpoints first: a pod that comes in between is missed for a moment, and never one that is gone.
-            slices=self._reads.list(ENDPOINT_SLICE, namespace, labels=f"{SERVICE_LABEL}={name}").items,
-            pods=self._reads.list(POD, namespace, labels=chosen).items,
-            deployments=self._as_written(namespace, self._reads.list(DEPLOYMENT, namespace).items),
-            autoscalers=self._reads.list(HORIZONTAL_POD_AUTOSCALER, namespace).items,
+            slices=self._api.list(ENDPOINT_SLICE, namespace, labels=f"{SERVICE_LABEL}={name}").items,
+            pods=self._api.list(POD, namespace, labels=chosen).items,
+            deployments=self._api.list(DEPLOYMENT, namespace).items,
+            autoscalers=self._api.list(HORIZONTAL_POD_AUTOSCALER, namespace).items,
         )
-
-    def _as_written(self, namespace: str, deployments: Sequence[Object]) -> list[Object]:
-        """Deployments with what was written since in place of what was there before."""
-        found = {_place(each): each for each in deployments}
-        now = self._monotonic()
-        for place, (written, version, object) in [*self._written.items()]:
-            there = found.get(place)
-            seen = there["metadata"].get("resourceVersion", "") if there is not None else ""
-            if now - written >= WRITTEN_VALID_S or (place[0] == namespace and seen != version):
-                self._written.pop(place, None)
-            elif place[0] == namespace:
-                found[place] = object
-        return list(found.values())
 
     def _warning(self, namespace: str, pod: str) -> str:
         now = self._monotonic()
@@ -149,10 +118,6 @@ def _moment(event: Mapping[str, object]) -> str:
     series = event.get("series")
     last = series.get("lastObservedTime") if isinstance(series, Mapping) else None
     return str(last or event.get("deprecatedLastTimestamp") or event.get("eventTime") or "")
-
-
-def _place(object: Object) -> tuple[str, str]:
-    return object["metadata"].get("namespace", ""), object["metadata"]["name"]
 
 
 def _key(release: Release) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from meshctl.adapters.kubernetes.api import AlreadyExists, Api, Object, Patch
 from meshctl.adapters.kubernetes.kinds import DEPLOYMENT
-from meshctl.adapters.kubernetes.looking import LOOK_VALID_S, Looker, Reads
+from meshctl.adapters.kubernetes.looking import LOOK_VALID_S, Looker
 from meshctl.adapters.kubernetes.rendering import DeploymentRenderer
 from meshctl.adapters.kubernetes.scaling import (
     Operations,
@@ -34,24 +34,18 @@ from meshctl.adapters.kubernetes.standing import (
     selector_of,
 )
 from meshctl.core.deployments import DeploymentPlan, deployment_name, plan_deployment
-from meshctl.core.errors import Conflict, InvalidInput, MeshctlError, WorkloadError
+from meshctl.core.errors import InvalidInput, MeshctlError, WorkloadError
 from meshctl.core.model import PodWorkload, ReadyReplicas, Release
 
 
 class KubernetesWorkloads:
-    """One namespace or many, by what ``api`` may do.  ``reads`` is a cache that stands in for it when looking."""
+    """One namespace or many, by what ``api`` may do.  Its reads may come from caches that hold no more than
+    `meshctl.adapters.kubernetes.cached.PARTS` keeps; one look serves for ``look_valid_s``."""
 
-    def __init__(
-        self,
-        api: Api,
-        renderer: DeploymentRenderer,
-        *,
-        reads: Reads | None = None,
-        look_valid_s: float = LOOK_VALID_S,
-    ) -> None:
+    def __init__(self, api: Api, renderer: DeploymentRenderer, *, look_valid_s: float = LOOK_VALID_S) -> None:
         self._api = api
         self._renderer = renderer
-        self._looker = Looker(api, reads, valid_s=look_valid_s)
+        self._looker = Looker(api, valid_s=look_valid_s)
         self._failed: dict[tuple[str, str], str] = {}
 
     def ready(self, release: Release, version: str) -> ReadyReplicas | None:
@@ -109,7 +103,7 @@ class KubernetesWorkloads:
         for each in superfluous(left):
             metadata = each["metadata"]
             self._api.delete(DEPLOYMENT, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-            self._looker.wrote(release, each, None)
+            self._forget(release)
 
     def forget(self, namespace: str, service: str) -> None:
         """Look again at what is behind a Service, however short ago the last look was: something changed there."""
@@ -139,22 +133,23 @@ class KubernetesWorkloads:
         key = (release.metadata.namespace, deployment_name(release.metadata.name, version))
         replicas = first_replicas(workload.replicas, None, _siblings(release, standing, version))
         try:
-            made = self._create(release, workload, replicas)
+            self._create(release, workload, replicas)
         except MeshctlError as error:
             self._failed[key] = str(error)
             raise
+        finally:
+            self._forget(release)
         self._failed.pop(key, None)
-        self._looker.wrote(release, None, made)
 
-    def _create(self, release: Release, workload: PodWorkload, replicas: int) -> Object:
+    def _create(self, release: Release, workload: PodWorkload, replicas: int) -> None:
         plan = plan_deployment(release, workload, replicas)
         rendered = self._renderer.render(release, plan)
         try:
-            return self._api.create(DEPLOYMENT, rendered)
+            self._api.create(DEPLOYMENT, rendered)
         except AlreadyExists:
             found = self._api.find(DEPLOYMENT, plan.name, plan.namespace)
             if found is not None and _is_as_planned(found, release, plan):
-                return found
+                return
             raise WorkloadError(
                 f"Deployment {plan.namespace}/{plan.name} exists and was not made by meshctl for "
                 f"Release {release.metadata.name} with these labels",
@@ -166,11 +161,12 @@ class KubernetesWorkloads:
             return
         metadata = deployment["metadata"]
         try:
-            written = self._api.patch(DEPLOYMENT, metadata["name"], metadata["namespace"], operations, form=Patch.JSON)
-        except Conflict:
-            self._looker.wrote(release, deployment, None)
-            raise
-        self._looker.wrote(release, deployment, written)
+            self._api.patch(DEPLOYMENT, metadata["name"], metadata["namespace"], operations, form=Patch.JSON)
+        finally:
+            self._forget(release)
+
+    def _forget(self, release: Release) -> None:
+        self.forget(release.metadata.namespace, release.spec.service)
 
 
 def _ours(release: Release, standing: Standing, version: str) -> Object | None:
