@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -117,7 +118,11 @@ def _build_group(group: Group, packages: dict[str, str], title: str) -> None:
         with subprocess.Popen(
             command, cwd=MODULES / group.module, env=_environment(), stderr=subprocess.PIPE, text=True
         ) as process:
-            words = _follow(process, title, total, started)
+            try:
+                words = _follow(process, title, total, started)
+            except BaseException:
+                process.terminate()
+                raise
         if process.returncode:
             raise SystemExit(f"cannot build {', '.join(packages)}: {' '.join(command)} said:\n{''.join(words[-20:])}")
         for name, package in packages.items():
@@ -200,6 +205,7 @@ def install_packages() -> None:
 
 def main() -> int:
     """Build everything, and say what else is needed to run it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     started = time.monotonic()
     reason = go_missing() if not_built() else ""
     if reason:
