@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from tests.cluster.addresses import API_SERVICE, NODE
 from tests.cluster.nodelet.api import Client, Object, Refused
 
 ROOT = Path(__file__).parents[3]
+RENEW_EVERY_S = 600.0
 PROGRAMS = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -42,9 +44,11 @@ class PodFiles:
                 await self._fill(path, source)
 
     async def keep_tokens_fresh(self) -> None:
-        """Renew the tokens long before they expire."""
+        """Renew the tokens long before they expire, until cancelled."""
+        never = asyncio.Event()
         while True:
-            await asyncio.sleep(600)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(never.wait(), RENEW_EVERY_S)
             for volume in self._pod["spec"].get("volumes", []):
                 for source in volume.get("projected", {}).get("sources", []):
                     if "serviceAccountToken" in source:
