@@ -29,7 +29,7 @@ RESERVED_HEADERS = frozenset(
 
 NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9]{0,99})", re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _URL = re.compile(r"[!-~]+", re.ASCII)
 
 
@@ -117,7 +117,7 @@ def secret_problems(ref: SecretRef) -> Iterator[str]:
     """What is wrong with a reference to a secret."""
     if (ref.env is None) == (ref.file is None):
         yield "must be exactly one of {env: NAME} and {file: PATH}"
-    elif ref.env is not None and not _VARIABLE.fullmatch(ref.env):
+    elif ref.env is not None and not VARIABLE.fullmatch(ref.env):
         yield "env: is not the name of an environment variable"
     elif ref.file is not None and (not ref.file or "\0" in ref.file):
         yield "file: must be the path of a file"

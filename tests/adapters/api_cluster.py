@@ -16,10 +16,12 @@ from meshctl.adapters.kubernetes.kinds import (
     EVENT,
     LEASE,
     NAMESPACE,
+    RELEASE_RUN,
     Kind,
 )
 from meshctl.core.ports import Clock
 from tests.adapters.api_fields import (
+    Owner,
     Owners,
     PatchFailed,
     applied,
@@ -34,8 +36,8 @@ from tests.adapters.api_fields import (
 Key = tuple[str, str, str, str]
 """group, plural, namespace, name"""
 
-WITHOUT_STATUS = {CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE}
-"""Kinds whose objects have no status subresource (those of ours and of Istio have one)."""
+WITHOUT_STATUS = {CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, RELEASE_RUN}
+"""Kinds whose objects have no status subresource (Releases and Istio's objects have one)."""
 
 KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "generation", "resourceVersion", "managedFields")
 """What no writer of an object can change."""
@@ -97,7 +99,7 @@ class Cluster:
 
     # ------------------------------------------------------------------------------------------ writes
 
-    def create(self, kind: Kind, given: Object, manager: tuple[str, str], *, dry_run: bool) -> Object:
+    def create(self, kind: Kind, given: Object, manager: Owner, *, dry_run: bool) -> Object:
         object = copy.deepcopy(given)
         meta = object.setdefault("metadata", {})
         if not meta.get("name") and meta.get("generateName"):
@@ -123,9 +125,7 @@ class Cluster:
         owners: Owners = {manager: set(leaves(object))}
         return self._store(kind, object, None, owners, dry_run=dry_run)
 
-    def replace(
-        self, kind: Kind, given: Object, subresource: str, manager: tuple[str, str], *, dry_run: bool
-    ) -> Object:
+    def replace(self, kind: Kind, given: Object, subresource: str, manager: Owner, *, dry_run: bool) -> Object:
         meta = given.get("metadata", {})
         entry = self.entry(kind, meta.get("namespace", "") if kind.namespaced else "", meta.get("name", ""))
         return self._update(kind, entry, given, subresource, manager, dry_run=dry_run)
@@ -151,10 +151,10 @@ class Cluster:
             new = change(entry.object, body)
         except PatchFailed as error:
             raise Refusal(422, "Invalid", "the server rejected our request due to an error in our request") from error
-        return self._update(kind, entry, new, subresource, (manager, "Update"), dry_run=dry_run)
+        return self._update(kind, entry, new, subresource, (manager, "Update", subresource), dry_run=dry_run)
 
     def _update(
-        self, kind: Kind, entry: Entry, given: Object, subresource: str, manager: tuple[str, str], *, dry_run: bool
+        self, kind: Kind, entry: Entry, given: Object, subresource: str, manager: Owner, *, dry_run: bool
     ) -> Object:
         old = entry.object
         expected = given.get("metadata", {}).get("resourceVersion")
@@ -179,7 +179,9 @@ class Cluster:
         force: bool,
         dry_run: bool,
     ) -> Object:
-        me = (manager, "Apply")
+        me = (manager, "Apply", subresource)
+        if subresource:
+            self.entry(kind, namespace, name)
         entry = self.entries.get(_key(kind, namespace, name)) if kind not in self.unknown else None
         if entry is None:
             wanted = merged(body, {"metadata": {"name": name, "namespace": namespace or None}})
@@ -205,7 +207,7 @@ class Cluster:
         if kind in WITHOUT_STATUS:
             return body
         if subresource == "status":
-            return {key: body[key] for key in ("apiVersion", "kind", "metadata", "status") if key in body}
+            return {key: body[key] for key in ("apiVersion", "kind", "status") if key in body}
         return {key: value for key, value in body.items() if key != "status"}
 
     def _part(self, kind: Kind, old: Object, new: Object, subresource: str) -> Object:
