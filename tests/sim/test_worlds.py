@@ -48,6 +48,16 @@ FOUND = {
         ("tick", "one", False), ("meddle", "candidate", 100.0), ("ask", "resume", "", None, False),
         ("tick", "one", False), ("meddle", "candidate", 33.333),
     )),
+    "a version that seemed lowered is given back and lowered": Story(69_424, Settings(), (
+        ("part", "cron", "apply"), ("wish", "v2"), ("part", "two", "retire"), ("time", 2.0), ("tick", "one", False),
+        ("time", 2.0), ("tick", "one", False), ("time", 1.0), ("stale", "cron", "mesh"), ("time", 1.0),
+        ("tick", "one", False), ("tick", "cron", False), ("ask", "resume", "because", None, False),
+        ("tick", "one", False), ("meddle", "candidate", 0.1),
+    )),
+    "a weight is set twice at once": Story(78_570, Settings(), (
+        ("wish", "v3"), ("tick", "two", False), ("ask", "set-weight", "because", 5.0, False),
+        ("ask", "set-weight", "because", 5.0, False),
+    )),
 }  # fmt: skip
 """Worlds that broke a rule once, by the seed that told them then, cut down to what they need."""
 
