@@ -105,12 +105,13 @@ def _headline(view: ReleaseView, run: Run) -> str:
             return f"{new} serves everybody, promoted at {at}; {view.turned_down} is wished, but was rejected earlier."
         return f"All is well: {new} serves everybody, promoted at {at}."
     if run.phase is Phase.ROLLED_BACK:
-        serving = view.status.baseline or old
         if run.confirmed > 0:
             return f"{new} is being taken back; the data plane still gives it {words.weight(run.confirmed)}."
-        return f"{new} was taken back at {at}; {serving} serves everybody.  Users are safe."
+        serving = view.status.baseline or old
+        safe = f"{serving} serves everybody.  Users are safe." if serving else "no version serves yet."
+        return f"{new} was taken back at {at}; {safe}"
     if run.phase is Phase.PENDING:
-        return f"{new} has no traffic yet; {old or 'nobody'} serves everybody."
+        return f"{new} has no traffic yet; {f'{old} serves everybody' if old else 'no version serves'}."
     if run.phase is Phase.HELD:
         why = _HELD.get(run.reason, "something is wrong or unknown") if run.reason else "something is unknown"
         return f"{new} is held at {where}: {why}."
@@ -232,7 +233,8 @@ def _steps(view: ReleaseView, run: Run) -> Iterator[Step]:
         yield Step(Verb.PAUSE, "", "no traffic, even when it is ready, until resume")
     elif run.phase is Phase.PROGRESSING or not needs_person(run):
         yield Step(Verb.PAUSE, "", f"keeps {words.weight(run.weight)} until resume; a regression still takes it back")
-    yield Step(Verb.ABORT, _WHY, f"{run.candidate} to 0 % in one write; {run.baseline or 'nothing'} serves everybody")
+    back = f"{run.candidate} to 0 % in one write; {run.baseline} serves everybody"
+    yield Step(Verb.ABORT, _WHY, back if run.baseline else f"{run.candidate} is given up; no version serves then")
 
 
 def _resumed(run: Run) -> float:

@@ -238,7 +238,9 @@ def _progress(run: Run, index: int, *, entered: bool) -> Progress:
         return Progress.DONE if entered else Progress.SKIPPED
     ended = run.phase is Phase.ROLLED_BACK
     if not run.entries or index > run.stage:
-        return Progress.NOT_REACHED if ended else Progress.AHEAD
+        if not ended:
+            return Progress.AHEAD
+        return Progress.DONE if entered else Progress.NOT_REACHED
     if index < run.stage:
         return Progress.DONE if entered else Progress.SKIPPED
     return Progress.STOPPED if ended else Progress.NOW

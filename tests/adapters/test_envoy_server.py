@@ -71,6 +71,16 @@ def test_an_envoy_that_does_not_start_is_one_message_with_its_last_words(tmp_pat
     assert not server.running()
 
 
+@pytest.mark.e2e
+def test_an_envoy_that_ends_without_a_word_is_said_to_have_said_nothing(tmp_path: Path):
+    program = tmp_path / "envoy"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o700)
+    with pytest.raises(WorkloadError, match=r"ended with status 3 and wrote nothing\n") as caught:
+        EnvoyServer(tmp_path / "m", [SHOP], binary=program).start()
+    assert "last words" not in str(caught.value)
+
+
 def test_a_port_in_use_is_named_before_envoy_is_started(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]

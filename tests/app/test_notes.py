@@ -86,6 +86,16 @@ def test_a_rejected_version_that_is_wished_again_is_explained():
     assert "retry" in [step.verb for step in note.steps]
 
 
+@pytest.mark.parametrize("scene", [scenes.first_waiting, scenes.first_aborted])
+def test_where_no_version_serves_nobody_is_said_to_be_served(scene):
+    note = note_of(scene().view)
+    everything = " ".join((note.headline, *note.change, *(step.meaning for step in note.steps), *note.plan))
+    assert "no version serves" in note.headline
+    assert "nobody serves" not in everything
+    assert "nothing serves" not in everything
+    assert "Users are safe" not in everything
+
+
 def test_a_wish_that_nobody_has_seen_says_what_is_missing():
     note = note_of(release_view(scenes.wished().store, "fresh"))
     assert "no controller has looked at it yet" in note.headline

@@ -81,6 +81,19 @@ def test_a_stage_that_was_jumped_over_is_skipped_not_done():
     assert progress(scene.view) == [Progress.DONE, Progress.SKIPPED, Progress.NOW, Progress.AHEAD]
 
 
+def test_a_stage_that_was_run_stays_so_when_a_person_goes_back_before_it():
+    view = scenes.set_back().view
+    found = {stage.stage.weight: stage.progress for stage in view.stages}
+    assert found == {
+        1.0: Progress.DONE,
+        5.0: Progress.STOPPED,
+        10.0: Progress.DONE,
+        50.0: Progress.DONE,
+        80.0: Progress.NOT_REACHED,
+        100.0: Progress.NOT_REACHED,
+    }
+
+
 def test_the_gate_of_the_stage_before_is_not_shown_as_this_stages():
     scene = scenes.progressing()
     scene.until(lambda view: view.status.weight == 80)

@@ -91,13 +91,14 @@ class CountingJudge:
 class Scene:
     """One release ``shop`` in a world of its own: 2.0.0 serves, 2.1.0 is wished."""
 
-    def __init__(self, stages=STAGES, *, judge=None, rps=600.0, name="shop", **analysis) -> None:
+    def __init__(self, stages=STAGES, *, judge=None, rps=600.0, name="shop", serving=True, **analysis) -> None:
         self.world = FakeWorld.of({OLD: 2, NEW: 2, "2.2.0": 2}, rps=rps)
         self.judge = judge or CountingJudge()
         self.name = name
         self.spec = {"stages": stages, "analysis": AnalysisSpec(**analysis)}
         self.put(OLD)
-        self.run(3)
+        if serving:
+            self.run(3)
 
     @property
     def store(self):
@@ -140,6 +141,28 @@ class Scene:
 
 def first():
     return Scene()
+
+
+def first_waiting():
+    """No version serves yet, and the first one does not get ready."""
+    scene = Scene(serving=False)
+    scene.world.workloads.broken.add(OLD)
+    return scene.run(5)
+
+
+def first_aborted():
+    scene = first_waiting()
+    scene.ask("abort", reason="wrong image")
+    return scene.run(2)
+
+
+def set_back():
+    """Set by hand to less than a stage that was passed already, then aborted."""
+    scene = progressing()
+    scene.ask("set-weight", weight=5.0)
+    scene.run(3)
+    scene.ask("abort")
+    return scene.run(2)
 
 
 def pending():
@@ -256,6 +279,9 @@ ALL = {
     each.__name__: each
     for each in (
         first,
+        first_waiting,
+        first_aborted,
+        set_back,
         pending,
         progressing,
         promoted,

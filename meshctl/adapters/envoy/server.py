@@ -97,9 +97,9 @@ class EnvoyServer:
                     return f"Envoy is down and will be started again within {self._wait.total_seconds():g} s"
                 self._wait = min(self._wait * 2, _BACKOFF[1])
                 self._again_at = now + self._wait
-                words = last_lines(self.layout.log(KEY), 2)
+                words = self._last_words(2).replace("\n", " ")
                 self.start()
-                return f"Envoy was gone and has been started again; its last words: {words}"
+                return f"Envoy was gone and has been started again; it {words}"
             if self._again_at is not None and now > self._again_at + _BACKOFF[1]:
                 self._again_at, self._wait = None, _BACKOFF[0]
             self.reopen()
@@ -232,12 +232,18 @@ class EnvoyServer:
 
     def _give_up(self, process: Process, program: str, status: int | None) -> None:
         found = f"did not become ready within {START_S:g} s" if status is None else f"ended with status {status}"
+        words = self._last_words(5)
         end([process], 1.0)
         self._table.forget(KEY)
         raise WorkloadError(
-            f"started Envoy ({program}): it {found}; its last words:\n{last_lines(self.layout.log(KEY))}",
+            f"started Envoy ({program}): it {found} and {words}",
             hint=f"The whole log is {self.layout.log(KEY)}.",
         )
+
+    def _last_words(self, lines: int) -> str:
+        """What Envoy wrote last, to follow "it"."""
+        found = last_lines(self.layout.log(KEY), lines)
+        return f"wrote last:\n{found}" if found else "wrote nothing"
 
     def _told(self) -> dict[str, str]:
         """The addresses, by service, that Envoy was told to listen on."""
