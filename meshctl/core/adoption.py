@@ -120,7 +120,7 @@ def adopted_lies(
         entries = sequence(spec_of(after)["http"][route.index].get("route"))
         found = {each.subset: entries[each.index].get("weight") for each in route.destinations}
         rest = {subset: weight for subset, weight in found.items() if subset not in weights}
-        if any(found.get(subset) != weight or type(weight) is not int for subset, weight in weights.items()):
+        if any(type(found.get(subset)) is not int or found[subset] != weight for subset, weight in weights.items()):
             lies.append(f"{route.label}: decided was {dict(weights)}, found {found}")
         elif any(rest.values()) or sum(weights.values()) != TOTAL:
             lies.append(f"{route.label}: the weights do not sum to {TOTAL}: {found}")

@@ -47,6 +47,7 @@ class Mesh:
             host=HOST,
             services=(("default", "shop"),),
             delegate=False,
+            whole=True,
             routes={"main": (shares,)},
             weights={},
             before={},

@@ -35,23 +35,11 @@ def what_is_missing(release: Release, versions: Sequence[str], live: Live) -> st
     return next((_title(live.service, each) for each in missing_for(release, versions, live.service, live.rule)), "")
 
 
-def write_weights(api: Api, adopt: Adoption, live: Live, wished: Wished, way_back: WayBack) -> Object:
-    """Move the weights in one JSON patch that tests everything it stands on.  Raises `Conflict` when a test fails.
-
-    Before the first write the routes must already say what is to be written: whoever adopts routes begins with the
-    version that serves.
-    """
-    if not live.run:
-        _check_first_contact(live, wished)
-    operations = _operations(live.service, adopt, live, way_back, aborted=wished.aborted)
-    lies = adopted_lies(live.service, patched(live.service, operations), adopt.routes, way_back.weights)
-    if lies:
-        raise Refused(_title(live.service, f"would not be changed as decided: {lies[0]}"), hint="Nothing was changed.")
-    meta = live.service["metadata"]
-    return api.patch(VIRTUAL_SERVICE, meta["name"], meta["namespace"], operations, form=Patch.JSON)
-
-
-def _check_first_contact(live: Live, wished: Wished) -> None:
+def check_first_contact(live: Live, wished: Wished) -> None:
+    """Raises `Refused` where the first write would move anybody: whoever adopts routes begins with the version that
+    serves."""
+    if live.run or live.rule is None:
+        return
     found = {version: round(weight * 10) for version, weight in live.weights.items() if weight}
     decided = {version: weight for version, weight in wished.weights.items() if weight}
     if found != decided:
@@ -62,7 +50,17 @@ def _check_first_contact(live: Live, wished: Wished) -> None:
         )
 
 
-def _operations(service: Object, adopt: Adoption, live: Live, way_back: WayBack, *, aborted: bool) -> list[Operation]:
+def write_weights(api: Api, adopt: Adoption, live: Live, way_back: WayBack, *, aborted: bool) -> Object:
+    """Move the weights in one JSON patch that tests everything it stands on.  Raises `Conflict` when a test fails."""
+    operations = _operations(live.service, live, way_back, aborted=aborted)
+    lies = adopted_lies(live.service, patched(live.service, operations), adopt.routes, way_back.weights)
+    if lies:
+        raise Refused(_title(live.service, f"would not be changed as decided: {lies[0]}"), hint="Nothing was changed.")
+    meta = live.service["metadata"]
+    return api.patch(VIRTUAL_SERVICE, meta["name"], meta["namespace"], operations, form=Patch.JSON)
+
+
+def _operations(service: Object, live: Live, way_back: WayBack, *, aborted: bool) -> list[Operation]:
     marks = {RUN_ANNOTATION: way_back.run, WAY_BACK_ANNOTATION: way_back.text()}
     if aborted:
         marks[ABORTED_ANNOTATION] = way_back.run

@@ -20,8 +20,9 @@ class Wish:
 
     ``host`` is the service's full name.  ``services`` are the VirtualServices (namespace, name) that a proxy names as
     the source of the routes: the release's own, for a delegate its roots; ``delegate`` says that route names begin
-    with the root's.  ``routes`` maps the name of each moved route to its shares by subset; ``weights`` and ``before``
-    are percent by version, now and until ``written``.  ``revision`` names all of it.
+    with the root's.  ``routes`` maps the name of each route to its shares by subset, ``whole`` says that there are no
+    others in these VirtualServices; ``weights`` and ``before`` are percent by version, now and until ``written``.
+    ``revision`` names all of it.
     """
 
     release: Release
@@ -29,6 +30,7 @@ class Wish:
     host: str
     services: tuple[tuple[str, str], ...]
     delegate: bool
+    whole: bool
     routes: Mapping[str, tuple[Shares, ...]]
     weights: Mapping[str, float]
     before: Mapping[str, float]

@@ -1,15 +1,31 @@
-"""How many pods of each version the Service leads to now: who is to get traffic must have some."""
+"""What stands behind a release's Service: what it speaks, and how many pods of each version can answer now."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from meshctl.adapters.kubernetes.api import Api, Object
-from meshctl.adapters.kubernetes.kinds import ENDPOINT_SLICE, POD
+from meshctl.adapters.kubernetes.kinds import ENDPOINT_SLICE, POD, SERVICE
+from meshctl.core.errors import Refused
 from meshctl.core.model import Release
+from meshctl.core.protocols import unmoved_protocol
 from meshctl.core.routes import mapping, sequence
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+def check_protocol(api: Api, release: Release) -> None:
+    """Raises `Refused` for a Service none of whose ports speaks HTTP."""
+    namespace, name = release.metadata.namespace, release.spec.service
+    # Where Services are cached they are without their ports; a list by a field is always asked of the API server.
+    for service in api.list(SERVICE, namespace, fields=f"metadata.name={name}").items:
+        spoken = unmoved_protocol(service)
+        if spoken:
+            raise Refused(
+                f"apply the routes of {release.metadata.name}: {SERVICE.label(name, namespace)} speaks {spoken}; "
+                "gRPC and TCP routes are not supported yet",
+                hint="meshctl moves HTTP requests. If these are, say so by the port's name or appProtocol: http.",
+            )
 
 
 def ready_endpoints(api: Api, release: Release, versions: Sequence[str]) -> dict[str, int]:

@@ -12,12 +12,16 @@ _OUTBOUND = "outbound"
 
 
 def agrees(configurations: Sequence[Mapping[str, Any]], wish: Wish) -> bool | None:
-    """Whether every moved route among them has the wished shares; ``None`` when none of them is there."""
-    found = [
-        any(_same(_shares(route, wish.host), each) for each in wished)
-        for route in _routes(configurations)
-        if _is_from(route, wish) and (wished := _wished(str(route.get("name", "")), wish)) is not None
-    ]
+    """Whether every wished route among them has its shares, and where ``whole`` is said no other route is there;
+    ``None`` when none of them is there."""
+    found = []
+    for route in _routes(configurations):
+        if _is_from(route, wish):
+            wished = _wished(str(route.get("name", "")), wish)
+            if wished is not None:
+                found.append(any(_same(_shares(route, wish.host), each) for each in wished))
+            elif wish.whole:
+                found.append(False)
     return all(found) if found else None
 
 

@@ -10,7 +10,7 @@ from meshctl.adapters.istio.naming import revision_of
 from meshctl.adapters.istio.wayback import WayBack, is_aborted, moved_routes, run_of, way_back_of
 from meshctl.adapters.kubernetes.api import Object
 from meshctl.core.model import FULL, Release
-from meshctl.core.routes import Destination, HttpRoute, subset_labels, subset_versions
+from meshctl.core.routes import Destination, HttpRoute, http_routes, subset_labels, subset_versions
 from meshctl.core.tenancy import full_host
 
 
@@ -49,8 +49,8 @@ class Live:
 
     @property
     def subsets_in_use(self) -> set[str]:
-        """The subsets that any of the routes names, whatever its weight."""
-        return {destination.subset for route in self.routes for destination in route.destinations}
+        """The subsets that any route names, previews included, whatever its weight."""
+        return {destination.subset for route in http_routes(self.service) for destination in route.destinations}
 
 
 def live_of(

@@ -12,6 +12,7 @@ from meshctl.adapters.istio.naming import find_rule, service_name
 from meshctl.adapters.kubernetes.api import Api, Object
 from meshctl.adapters.kubernetes.kinds import DESTINATION_RULE, RELEASE, VIRTUAL_SERVICE
 from meshctl.core.model import Adoption, Ownership, Release
+from meshctl.core.routes import HttpRoute, http_routes
 from meshctl.core.tenancy import CLUSTER_DOMAIN, full_host
 
 LOOK_EVERY_S = 0.05
@@ -135,17 +136,17 @@ class Eyes:
     # -------------------------------------------------------------------------------- inside
 
     def _wish(self, release: Release, live: Live) -> Wish:
-        way = live.way_back
-        sources = [live.service]
-        if release.spec.mesh.ownership is Ownership.DELEGATE:
-            sources = self._roots_of(release)
+        way, ownership = live.way_back, release.spec.mesh.ownership
+        sources = self._roots_of(release) if ownership is Ownership.DELEGATE else [live.service]
+        routes = live.routes if ownership is Ownership.ADOPT else http_routes(live.service)
         return Wish(
             release=release,
             revision=live.revision,
             host=self._host(release),
             services=tuple((each["metadata"]["namespace"], each["metadata"]["name"]) for each in sources),
-            delegate=release.spec.mesh.ownership is Ownership.DELEGATE,
-            routes=_shares(live),
+            delegate=ownership is Ownership.DELEGATE,
+            whole=ownership is Ownership.GENERATED,
+            routes=_shares(routes),
             weights=live.weights,
             before=_percents(way.before, live.versions) if way is not None else {},
             written=way.written if way is not None else None,
@@ -175,10 +176,10 @@ def _key(release: Release) -> Key:
     return (release.metadata.namespace, release.metadata.name)
 
 
-def _shares(live: Live) -> dict[str, tuple[dict[str, int], ...]]:
-    """What each moved route says, by its name."""
+def _shares(routes: Sequence[HttpRoute]) -> dict[str, tuple[dict[str, int], ...]]:
+    """What each route says, by its name."""
     found: dict[str, tuple[dict[str, int], ...]] = {}
-    for route in live.routes:
+    for route in routes:
         shares = {destination.subset: destination.weight for destination in route.destinations}
         found[route.name] = (*found.get(route.name, ()), shares)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from meshctl.adapters.istio import adopt, generated
 from meshctl.adapters.istio.confirm import DataPlane
-from meshctl.adapters.istio.endpoints import ready_endpoints
+from meshctl.adapters.istio.endpoints import check_protocol, ready_endpoints
 from meshctl.adapters.istio.live import Live, live_of
 from meshctl.adapters.istio.looking import Eyes, adoption_of
 from meshctl.adapters.istio.naming import revision_of
@@ -85,6 +85,8 @@ class IstioMesh:
         live = self._eyes.live(release)
         _expect(release, live, expected)
         rising = [] if wished.aborted else _rising(wished, spare, live)
+        if rising and (live is None or any(not live.weights.get(version) for version in rising)):
+            check_protocol(self._api, release)
         self._check_endpoints(release, rising)
         adoption = adoption_of(release)
         if adoption is not None:
@@ -155,6 +157,7 @@ class IstioMesh:
         if live is None:
             label = VIRTUAL_SERVICE.label(adoption.virtual_service, release.metadata.namespace)
             raise InvalidInput(f"{label}: there is none, and spec.mesh.adopt names it")
+        adopt.check_first_contact(live, wished)
         missing = adopt.what_is_missing(release, list(wished.weights), live)
         if missing:
             raise InvalidInput(missing)
@@ -166,7 +169,7 @@ class IstioMesh:
         way_back = self._way_back(wished, spare, live, subsets, owner, adoption.routes)
         if _says_already(live, wished, way_back):
             return live.revision
-        service = adopt.write_weights(self._api, adoption, live, wished, way_back)
+        service = adopt.write_weights(self._api, adoption, live, way_back, aborted=wished.aborted)
         return revision_of(service, live.rule)
 
     def _generate(
