@@ -31,7 +31,7 @@ class World:
     def __init__(self, pods=("edge-0",), **options):
         self.proxies = [Proxy(pod) for pod in pods]
         self.store = Store()
-        chosen = PrometheusSettings(url="http://prometheus:9090", **{"lateness_s": 5.0, **options})
+        chosen = PrometheusSettings(url="http://prometheus:9090", **{"histogram_lag_s": 0.0, **options})
         self.prometheus = Answering(self.store, settings=chosen)
         self.clock = FixedClock(self.prometheus)
         self.metrics = PrometheusMetrics(self.prometheus, self.clock)
@@ -245,6 +245,19 @@ def test_what_happened_before_a_confirmation_is_in_no_block():
     assert found.blocks[0].start == EPOCH + timedelta(milliseconds=START_MS + 15_000)
     assert sum(block.candidate.bad for block in found.blocks) == 0
     assert sum(block.candidate.requests for block in found.blocks) == 20
+
+
+def test_durations_that_envoy_shows_late_are_not_taken_for_those_after_a_confirmation():
+    world = World(histogram_lag_s=5.0)
+    world.requests(-20)
+    for second in range(-15, 60):
+        world.requests(second + 0.5)
+    world.scrapes(-19, 60)
+    begin = world.at(-10).read().cursor
+    dropped = world.at(0).read(begin, counts=False)
+    found = world.at(26.5).read(dropped.cursor).blocks
+    assert [block.baseline.requests for block in found] == [5, 5, 5, 5]
+    assert [sum(block.baseline.latency) for block in found] == [0, 5, 5, 5]
 
 
 def test_a_confirmation_that_the_metrics_did_not_hear_of_starts_anew():

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from meshctl.adapters.prometheus.cursor import instant_of
 from meshctl.adapters.prometheus.differencing import Arm, Outcome, Values
 from meshctl.adapters.prometheus.exact import Counted
 from meshctl.adapters.prometheus.strays import meant_for
 from meshctl.adapters.prometheus.telemetry import Subject
 from meshctl.core.model import ArmCounts, Block
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 STRAYS_TOLD = 5
 """Fewer requests that reached nobody are not worth a word: every restart of a pod makes some."""
@@ -39,7 +38,7 @@ class Blocks:
         baseline, candidate = (
             ArmCounts(tried[arm], bad[arm], _latency(counted, arm, bounds_ms)) for arm in (Arm.BASELINE, Arm.CANDIDATE)
         )
-        start, end = instant(counted.requests.start_ms), instant(counted.requests.end_ms)
+        start, end = instant_of(counted.requests.start_ms), instant_of(counted.requests.end_ms)
         return Block(start, end, self._entry, self._weight, baseline, candidate, bounds_ms, self._approximate)
 
     def history(self, parts: Sequence[Counted], bounds_ms: tuple[float, ...], step_ms: int) -> Block:
@@ -84,8 +83,3 @@ def _latency(counted: Counted, arm: Arm, bounds_ms: tuple[float, ...]) -> tuple[
         return ()
     below: Values = counted.latencies.sums.get((arm, Outcome.GOOD), (0.0,) * (len(bounds_ms) + 1))
     return tuple(max(round(upper - lower), 0) for lower, upper in zip((0.0, *below), below, strict=False))
-
-
-def instant(milliseconds: int) -> datetime:
-    """An instant of Prometheus's clock."""
-    return _EPOCH + timedelta(milliseconds=milliseconds)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 FORMAT = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +67,8 @@ def read(text: str) -> Cursor | None:
         )
     except (ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def instant_of(milliseconds: int) -> datetime:
+    """An instant of Prometheus's clock."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from meshctl.adapters.prometheus.answers import Series, Trouble
-from meshctl.adapters.prometheus.cursor import Cursor
+from meshctl.adapters.prometheus.cursor import Cursor, instant_of
 from meshctl.adapters.prometheus.cutting import (
     Line,
     Span,
@@ -21,7 +21,7 @@ from meshctl.adapters.prometheus.cutting import (
     present,
     spans_of,
 )
-from meshctl.adapters.prometheus.differencing import Arm, Counter, Grid, Outcome, Proxy, growths_of, proxies_of
+from meshctl.adapters.prometheus.differencing import Arm, Grid, Outcome, Proxy, growths_of, proxies_of
 from meshctl.adapters.prometheus.questions import Questions
 from meshctl.adapters.prometheus.settings import PrometheusSettings
 from meshctl.adapters.prometheus.telemetry import Subject, histograms, request_counters
@@ -30,7 +30,7 @@ SLICE_S = 120.0
 """So much time is read at once, which bounds an answer however long nobody asked."""
 
 FEW = 20
-"""Good requests from which on it is no chance that not one latency was counted."""
+"""Good requests from which on it is no chance that there is no histogram at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,7 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
     if not settings.latency_metric:
         return Stretch(tuple(Counted(span, Span(span.start_ms, span.end_ms)) for span in spans), following)
     series = questions.samples(subject.latencies(), after, until)
-    slow, following = _latencies(subject, series, cursor, following, ends)
-    _check_latencies(settings, spans, slow)
+    slow, following = _latencies(subject, series, cursor, following, spans)
     return Stretch(tuple(Counted(*pair) for pair in zip(spans, slow, strict=True)), following)
 
 
@@ -112,38 +111,34 @@ def _last_end(
 
 
 def _latencies(
-    subject: Subject, series: Sequence[Series], cursor: Cursor, following: Cursor, ends: Sequence[int]
+    subject: Subject, series: Sequence[Series], cursor: Cursor, following: Cursor, spans: Sequence[Span]
 ) -> tuple[list[Span], Cursor]:
-    grid = grid_of(subject.settings)
+    """Where requests count from a moment on, durations do so a little later: Envoy may still have shown some of before
+    that moment after it."""
+    settings, grid = subject.settings, grid_of(subject.settings)
     found = histograms(subject, series, cursor.at_ms)
     bounds = cursor.bounds_ms or found.bounds_ms()
-    if not bounds:
-        raise Trouble(
-            f"there are requests, but no {subject.settings.latency_metric} with finite buckets of the two versions"
-        )
-    counters: list[Counter] = found.counters(bounds)
+    if not bounds or (not found.found and _good(spans) >= FEW):
+        raise Trouble(f"there are requests, but no {settings.latency_metric} with finite buckets of the two versions")
+    counters = found.counters(bounds)
     proxies = proxies_of(counters)
     line = _line(cursor, 1, fingerprint(proxies, grid, cursor.at_ms))
-    growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), line)
-    mark = fingerprint(proxies, grid, ends[-1])
+    late = replace(line, cut_ms=line.cut_ms + round(settings.histogram_lag_s * 1000)) if line.cut_ms else line
+    growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), late)
+    ends = [span.end_ms for span in spans]
     following = replace(
         following,
         bounds_ms=bounds,
         cut_ms=max(following.cut_ms, line.cut_ms),
-        marks=(following.marks[0], mark),
+        marks=(following.marks[0], fingerprint(proxies, grid, ends[-1])),
     )
     return spans_of(growths, cursor.at_ms, ends), following
 
 
-def _check_latencies(settings: PrometheusSettings, requests: Sequence[Span], latencies: Sequence[Span]) -> None:
-    good = sum(
-        values[0]
-        for span in requests
-        for (arm, outcome), values in span.sums.items()
-        if arm is not Arm.STRAY and outcome is Outcome.GOOD
-    )
-    if good >= FEW and not any(span.sums for span in latencies):
-        raise Trouble(f"{good:.0f} good requests were counted, and no duration of them in {settings.latency_metric}")
+def _good(spans: Sequence[Span]) -> float:
+    """Good requests of both versions."""
+    tags = [(arm, Outcome.GOOD) for arm in (Arm.BASELINE, Arm.CANDIDATE)]
+    return sum(span.sums[tag][0] for span in spans for tag in tags if tag in span.sums)
 
 
 def _why_not(settings: PrometheusSettings, grid: Grid, proxies: Sequence[Proxy], at_ms: int, now_ms: int) -> str:
@@ -152,7 +147,7 @@ def _why_not(settings: PrometheusSettings, grid: Grid, proxies: Sequence[Proxy],
     spacings = [b - a for proxy in proxies for a, b in zip(proxy.times, proxy.times[1:], strict=False)]
     slowest = max(spacings, default=0)
     if now_ms - newest > max(3 * grid.step_ms, 2 * slowest) + settings.lateness_s * 1000:
-        return f"the last scrape was {(now_ms - newest) / 1000:.0f} s ago: does Prometheus still reach the proxies?"
+        return f"nothing was scraped since {instant_of(newest):%H:%M:%S} UTC: does Prometheus still reach the proxies?"
     if now_ms - at_ms <= 4 * max(grid.step_ms, slowest) + settings.lateness_s * 1000:
         return ""
     if not slowest or slowest * 2 > grid.lookback_ms:

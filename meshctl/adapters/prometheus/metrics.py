@@ -8,6 +8,7 @@ told and never guessed around: an answer that is not whole gives no block, and t
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,10 +19,11 @@ from meshctl.adapters.prometheus.cursor import Cursor
 from meshctl.adapters.prometheus.differencing import Grid
 from meshctl.adapters.prometheus.empty import why_empty
 from meshctl.adapters.prometheus.exact import Stretch, grid_of, read_exactly, slice_ms
-from meshctl.adapters.prometheus.observing import Observed, observe
+from meshctl.adapters.prometheus.observing import observe
 from meshctl.adapters.prometheus.questions import Asked, Questions
 from meshctl.adapters.prometheus.summed import read_summed
 from meshctl.adapters.prometheus.telemetry import Subject
+from meshctl.core.errors import Unreachable
 from meshctl.core.model import Reading, Release
 from meshctl.core.ports import Clock
 
@@ -76,19 +78,16 @@ class PrometheusMetrics:
             reading = replace(reading, problem=f"metrics of Release/{release.metadata.name}: {reading.problem}")
         return replace(reading, silence_s=silence_s)
 
-    def counts(self, release: Release, since: datetime) -> Observed:
-        """How many requests each version answered since an instant of our own clock: only what certainly happened
-        after it, up to the last scrape.  Never raises."""
+    def counts(self, release: Release, since: datetime) -> Mapping[str, int]:
+        """How many requests each version answered after an instant of our own clock, ``unknown`` where a request
+        reached none: only what certainly ended after it, up to the last scrape.  Raises `Unreachable`."""
         try:
             questions, subject = Questions(self._prometheus), Subject(release, "", "", self.settings)
             moment = self._moment(subject, questions)
             since_ms = round(since.timestamp() * 1000) - moment.behind_ms
             return observe(subject, questions, since_ms, moment.now_ms)
         except Trouble as trouble:
-            return Observed({}, None, str(trouble))
-        except Exception as error:
-            log.exception("a defect in counting the requests of Release/%s", release.metadata.name)
-            return Observed({}, None, f"a defect of meshctl: {type(error).__name__}")
+            raise Unreachable(f"requests to Release/{release.metadata.name}: {trouble}") from None
 
     # -------------------------------------------------------------------------------- one reading
 

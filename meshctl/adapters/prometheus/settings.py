@@ -47,8 +47,9 @@ class PrometheusSettings:
     empty ``latency_metric`` errors alone are judged.
 
     ``scrape_interval_s`` is the length of a block.  A block is taken ``settle_s`` after its end, and at most
-    ``lateness_s`` later where a scrape is still missing.  ``lookback_s`` is how far back the sample before a sample
-    is searched for.  More than ``series_max`` series are summed up by Prometheus itself: approximately.
+    ``lateness_s`` later where a scrape is still missing.  Envoy shows durations up to ``histogram_lag_s`` after their
+    requests (its ``stats_flush_interval``).  ``lookback_s`` is how far back the sample before a sample is searched for.
+    More than ``series_max`` series are summed up by Prometheus itself: approximately.
     """
 
     url: str
@@ -77,6 +78,7 @@ class PrometheusSettings:
     scrape_interval_s: float = 5.0
     settle_s: float = 1.0
     lateness_s: float = 5.0
+    histogram_lag_s: float = 5.0
     lookback_s: float = 60.0
     history_s: float = 300.0
     catch_up_s: float = 600.0
@@ -116,6 +118,7 @@ def _problems(settings: PrometheusSettings) -> Iterator[tuple[str, str]]:
         ("scrape_interval_s", 1.0, 120.0),
         ("settle_s", 0.0, 120.0),
         ("lateness_s", 0.0, 120.0),
+        ("histogram_lag_s", 0.0, 120.0),
         ("lookback_s", 10.0, 3600.0),
         ("history_s", 0.0, 86400.0),
         ("catch_up_s", 10.0, 86400.0),

@@ -110,7 +110,8 @@ class Transport:
             async with asyncio.timeout(limit):
                 return await self._exchange(path, {**parameters, "timeout": f"{limit:.3f}"})
         except TimeoutError:
-            raise Trouble(f"{self.reader.place} gave no whole answer within {limit:.3g} s", again=True) from None
+            allowed = self.settings.timeout_s
+            raise Trouble(f"{self.reader.place} gave no whole answer within {allowed:g} s", again=True) from None
 
     async def _exchange(self, path: str, parameters: Mapping[str, str]) -> bytes:
         httpx, place = _httpx(), self.reader.place
