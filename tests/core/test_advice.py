@@ -41,6 +41,16 @@ def version(**fields):
     return {"versions": {"2.1.0": {"command": ["shop"], "replicas": 2} | fields}}
 
 
+def pods(replicas=2, **container):
+    """A release whose pods meshctl makes, with one container that gives no reason for advice but for these fields."""
+    ready = {"httpGet": {"path": "/healthz", "port": 8000}}
+    sound = {"name": "shop", "image": "registry:5000/shop:2.1.0", "readinessProbe": ready} | container
+    pod = {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [sound]}}
+    return {"workload": {"replicas": replicas, "template": pod}}
+
+
+CONTAINER = ("workload", "template", "spec", "containers", 0)
+
 RELEASES = {
     "stage-too-large-first-step": (stages(20, 50, 80, 100), "stages", 0, "weight"),
     "weights-jump": (stages(1, 50, 80, 100), "stages", 1, "weight"),
@@ -85,6 +95,16 @@ RELEASES = {
     "keep-warm-zero": ({"keepWarm": "0s"}, "keepWarm"),
     "keep-warm-short": ({"keepWarm": "1m"}, "keepWarm"),
     "ready-timeout-short": ({"readyTimeout": "5s"}, "readyTimeout"),
+    "single-pod": (pods(replicas=1), "workload", "replicas"),
+    "pod-without-readiness": (pods(readinessProbe=None), *CONTAINER),
+    "image-moves": (pods(image="registry:5000/shop"), *CONTAINER, "image"),
+    "secret-in-pod": (
+        pods(env=[{"name": "TOKEN_FILE", "value": "/run/token"}, {"name": "DB_PASSWORD", "value": "hunter2"}]),
+        *CONTAINER,
+        "env",
+        1,
+        "value",
+    ),
 }
 
 WORKLOADS = {
@@ -135,6 +155,16 @@ def test_release_and_workload_are_looked_at_together(rule, case):
     fields, service, path = case
     assert found(advise_release(release(fields), workload(**service)), rule) == [("spec", *path)]
     assert found(advise_release(release(fields)), rule) == []
+
+
+@pytest.mark.parametrize("image", ["shop:2.1.0", "a.b:5000/c/shop:2.1.0", "shop:latest@sha256:0a", "shop@sha256:0a"])
+def test_pods_that_give_no_reason_get_no_advice(image):
+    assert [each.rule for each in advise_release(release(pods(image=image)))] == []
+
+
+@pytest.mark.parametrize("image", ["shop", "shop:latest", "a.b:5000/shop", "shop:main"])
+def test_an_image_that_moves_is_named(image):
+    assert found(advise_release(release(pods(image=image))), "image-moves") == [("spec", *CONTAINER, "image")]
 
 
 def test_what_the_defaults_say_needs_no_advice_but_a_limit_of_ones_own():

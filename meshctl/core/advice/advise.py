@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from meshctl.core.advice.analysis import ANALYSIS_RULES
 from meshctl.core.advice.mesh import MESH_RULES
+from meshctl.core.advice.pods import POD_RULES
 from meshctl.core.advice.rule import Path, Rule
 from meshctl.core.advice.stages import STAGE_RULES
 from meshctl.core.advice.workload import TOGETHER_RULES, WORKLOAD_RULES
@@ -46,14 +47,22 @@ OUT_OF_REACH: Rule[Any] = Rule(
 
 RULES: Mapping[str, Rule[Any]] = {
     each.id: each
-    for book in (STAGE_RULES, ANALYSIS_RULES, MESH_RULES, TOGETHER_RULES, WORKLOAD_RULES, (OUT_OF_REACH, UNKNOWN_RULE))
+    for book in (
+        STAGE_RULES,
+        ANALYSIS_RULES,
+        MESH_RULES,
+        POD_RULES,
+        TOGETHER_RULES,
+        WORKLOAD_RULES,
+        (OUT_OF_REACH, UNKNOWN_RULE),
+    )
     for each in book
 }
 
 
 def advise_release(release: Release, workload: Workload | None = None) -> list[Advice]:
     """Everything worth a word about a valid release, and about it on the workload of its service."""
-    found = _look([*STAGE_RULES, *ANALYSIS_RULES, *MESH_RULES], release)
+    found = _look([*STAGE_RULES, *ANALYSIS_RULES, *MESH_RULES, *POD_RULES], release)
     if workload is not None:
         found += _look(TOGETHER_RULES, (release, workload))
     return [*without_ignored(release.metadata, found), *_misspelt(release.metadata)]
