@@ -159,9 +159,9 @@ class MemoryStore:
         with self._reading():
             return [json.loads(text) for text in self._kept(run).decisions]
 
-    def blocks(self, run: str) -> Sequence[Block]:
+    def blocks(self, run: str, *, after: int = 0) -> Sequence[Block]:
         with self._reading():
-            return [unpack(text) for text in self._kept(run).blocks]
+            return [unpack(text) for text in self._kept(run).blocks[after:]]
 
     def checkpoint(self, run: str) -> Checkpoint:
         with self._reading():

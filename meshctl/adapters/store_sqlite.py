@@ -196,9 +196,9 @@ class SqliteStore:
     def decisions(self, run: str) -> Sequence[Record]:
         return [self._json(text, f"a decision of {run!r}") for text in self._rows_of(run, "decisions")]
 
-    def blocks(self, run: str) -> Sequence[Block]:
+    def blocks(self, run: str, *, after: int = 0) -> Sequence[Block]:
         try:
-            return [unpack(text) for text in self._rows_of(run, "blocks")]
+            return [unpack(text) for text in self._rows_of(run, "blocks", after=after)]
         except ValueError as error:
             raise self._file.damaged(f"a block of {run!r}", error) from error
 
@@ -212,11 +212,14 @@ class SqliteStore:
 
     # -------------------------------------------------------------------------------- inside
 
-    def _rows_of(self, run: str, table: str) -> list[str]:
+    def _rows_of(self, run: str, table: str, *, after: int = 0) -> list[str]:
         with self._file.reading() as db:
             if db.execute("SELECT 1 FROM runs WHERE name = ?", (run,)).fetchone() is None:
                 raise unknown("run", run, _names(db, "runs"))
-            rows = db.execute(f"SELECT body FROM {table} WHERE run = ? ORDER BY number", (run,))  # noqa: S608 - our word
+            rows = db.execute(
+                f"SELECT body FROM {table} WHERE run = ? AND number > ? ORDER BY number",  # noqa: S608 - our word
+                (run, after),
+            )
             return [text for (text,) in rows]
 
     def _kept_run(self, db: sqlite3.Connection, release: str, run: str) -> Run:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from meshctl.app.sums import Follower, Sums
 from meshctl.app.views import (
-    ArmView,
     DecisionView,
     EvidenceView,
     PastRun,
@@ -19,7 +19,7 @@ from meshctl.app.views import (
     VersionView,
 )
 from meshctl.core.catalog import Archive
-from meshctl.core.model import FULL, ArmCounts, Block, Gate, Judgement, Phase, Reason, ReleaseState, Run, Verdict
+from meshctl.core.model import FULL, Gate, Judgement, Phase, Reason, ReleaseState, Run, Verdict
 from meshctl.core.plaintext import plain
 from meshctl.core.ports import Store, Stored
 from meshctl.core.record import Record
@@ -30,93 +30,42 @@ class Source(Store, Archive, Protocol):
     """What views are built from: a store whose records can be read."""
 
 
-def release_view(source: Source, name: str, *, now: datetime | None = None) -> ReleaseView:
+def release_view(
+    source: Source, name: str, *, now: datetime | None = None, follower: Follower | None = None
+) -> ReleaseView:
     """One release with everything there is to see, as of ``now`` (without: of the newest instant in the store).
+
+    Who looks again and again keeps a ``follower``, which reads only what is new.
 
     Raises `Refused` when there is no such release.
     """
     stored = source.load(name)
     run = stored.state.run
     past = () if run is None else [kept.run for kept in source.runs(name) if kept.run.name != run.name]
-    return view_at(source, stored, past, now=now)
+    return view_at(source, stored, past, now=now, follower=follower)
 
 
-def view_at(source: Archive, stored: Stored, past: Sequence[Run], *, now: datetime | None = None) -> ReleaseView:
+def view_at(
+    source: Archive,
+    stored: Stored,
+    past: Sequence[Run],
+    *,
+    now: datetime | None = None,
+    follower: Follower | None = None,
+) -> ReleaseView:
     """A release as it stands in ``stored``, with the records of the run that is the newest there."""
     run = stored.state.run
     if run is None:
-        return _view(stored, (), (), (), now)
+        return _view(stored, Follower(), (), (), now)
     decisions = tuple(decision_view(record) for record in source.decisions(run.name))
-    blocks = [block for block in source.blocks(run.name) if block.entry >= 0]
-    return _view(stored, blocks, decisions, tuple(_past(each) for each in past), now)
+    read = Follower() if follower is None else follower
+    read.follow(source, run)
+    return _view(stored, read, decisions, tuple(_past(each) for each in past), now)
 
 
 def release_views(source: Source, *, now: datetime | None = None) -> tuple[ReleaseView, ...]:
     """All releases by name, as a list shows them: without the sums of the stages and without decisions."""
-    return tuple(_view(source.load(name), (), (), (), now) for name in source.names())
-
-
-def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
-    """The latency below which ``share`` of the counted requests lie, linear within its bucket.
-
-    What lies beyond the last bound is told as that bound; ``None`` without requests.
-    """
-    total = sum(counts)
-    if not total or not bounds:
-        return None
-    wanted, below, lower = share * total, 0, 0.0
-    for count, upper in zip(counts, bounds, strict=False):
-        if count and below + count >= wanted:
-            return lower + (upper - lower) * (wanted - below) / count
-        below, lower = below + count, upper
-    return bounds[-1]
-
-
-# ------------------------------------------------------------------------------------ sums
-
-
-@dataclass(slots=True)
-class _Arm:
-    requests: int = 0
-    bad: int = 0
-    latency: list[int] = field(default_factory=list)
-
-    def add(self, counts: ArmCounts) -> None:
-        self.requests += counts.requests
-        self.bad += counts.bad
-        if len(self.latency) != len(counts.latency):
-            self.latency = [0] * len(counts.latency)
-        for index, count in enumerate(counts.latency):
-            self.latency[index] += count
-
-    def view(self, bounds: Sequence[float]) -> ArmView:
-        p50, p99 = (quantile(self.latency, bounds, share) for share in (0.5, 0.99))
-        return ArmView(self.requests, self.bad, p50, p99)
-
-
-@dataclass(slots=True)
-class _Sums:
-    seconds: float = 0.0
-    bounds: tuple[float, ...] = ()
-    baseline: _Arm = field(default_factory=_Arm)
-    candidate: _Arm = field(default_factory=_Arm)
-
-    def add(self, block: Block) -> None:
-        self.seconds += (block.end - block.start).total_seconds()
-        if block.bounds_ms != self.bounds:
-            self.bounds = block.bounds_ms
-            self.baseline.latency, self.candidate.latency = [], []
-        self.baseline.add(block.baseline)
-        self.candidate.add(block.candidate)
-
-
-def _sums(run: Run, blocks: Iterable[Block]) -> dict[float, _Sums]:
-    """Sums per weight of a stage: a stage that was entered twice is told once."""
-    sums: dict[float, _Sums] = {}
-    for block in blocks:
-        if block.entry < len(run.entries):
-            sums.setdefault(run.entries[block.entry].weight, _Sums()).add(block)
-    return sums
+    return tuple(_view(source.load(name), Follower(), (), (), now) for name in source.names())
 
 
 # ------------------------------------------------------------------------------------ the view
@@ -124,14 +73,14 @@ def _sums(run: Run, blocks: Iterable[Block]) -> dict[float, _Sums]:
 
 def _view(
     stored: Stored,
-    blocks: Sequence[Block],
+    read: Follower,
     decisions: tuple[DecisionView, ...],
     past: tuple[PastRun, ...],
     now: datetime | None,
 ) -> ReleaseView:
     state, run = stored.state, stored.state.run
     judgement = run.judgement if run is not None and run.entries else None
-    judged = run is not None and _judged(run, blocks)
+    judged = run is not None and _judged(run, read)
     moment = now or _moment(stored, run, decisions)
     return ReleaseView(
         release=stored.release,
@@ -139,7 +88,7 @@ def _view(
         run=run,
         moment=moment,
         versions=tuple(_versions(stored)),
-        stages=() if run is None else tuple(_stages(run, blocks)),
+        stages=() if run is None else tuple(_stages(run, read)),
         abort=None if judgement is None else EvidenceView(judgement.abort_log, judgement.abort_threshold_log),
         gate=_gate(judgement) if judged else None,
         waits_for="" if run is None else run.waits_for,
@@ -152,9 +101,9 @@ def _view(
     )
 
 
-def _judged(run: Run, blocks: Sequence[Block]) -> bool:
+def _judged(run: Run, read: Follower) -> bool:
     """Whether the judge's newest word is about the present stage: its gate evidence starts anew at each."""
-    if any(block.entry == len(run.entries) - 1 for block in reversed(blocks)):
+    if read.newest == len(run.entries) - 1 >= 0:
         return True
     since, until = run.clock.running_since, run.evidence_until
     ran = since is not None and until is not None and until > since
@@ -218,11 +167,11 @@ def _settled(state: ReleaseState, run: Run | None) -> Iterable[VersionView]:
         yield VersionView(state.warm, Role.WARM, round(FULL - run.weight, 1), round(away, 1) if other else 0.0)
 
 
-def _stages(run: Run, blocks: Iterable[Block]) -> Iterable[StageView]:
+def _stages(run: Run, read: Follower) -> Iterable[StageView]:
     entered = {terms.weight for terms in run.entries}
-    sums = _sums(run, blocks)
+    sums = read.by_weight(run)
     for index, stage in enumerate(run.stages):
-        found = sums.get(stage.weight, _Sums())
+        found = sums.get(stage.weight, Sums())
         yield StageView(
             number=index + 1,
             stage=stage,

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from meshctl.app.queries import release_view
+from meshctl.app.sums import Follower
 from meshctl.cli.picture import render
 from meshctl.core.errors import MeshctlError
 from meshctl.demo.scenarios import NAME
@@ -31,6 +32,7 @@ class Screen:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
         self._store: StateStore | None = None
+        self._follower = Follower()
         self._drawn: tuple[object, float] = ("", -EVERY_S)
 
     def __enter__(self) -> Screen:
@@ -78,7 +80,7 @@ class Screen:
                 self._store = EmbeddedPlace(self._folder).store()
             if self._store is None or NAME not in self._store.names():
                 return Text("starting Envoy, the replicas and the controller ...")
-            view = release_view(self._store, NAME, now=system_clock().now())
+            view = release_view(self._store, NAME, now=system_clock().now(), follower=self._follower)
         except MeshctlError as error:
             return Text(str(error))
         return render(view, height=max(self._console.height - 3, 10))

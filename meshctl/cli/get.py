@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from meshctl.app.sums import Follower
 from meshctl.app.views import ReleaseView
 from meshctl.cli.output import output_option
 from meshctl.cli.target import Target, everywhere_option, pass_target, release_names
@@ -52,11 +53,11 @@ def get_command(target: Target, name: str | None, watch: bool, output: str) -> i
     return 0
 
 
-def _views(target: Target, name: str | None, now: datetime) -> Sequence[ReleaseView]:
+def _views(target: Target, name: str | None, now: datetime, follower: Follower | None = None) -> Sequence[ReleaseView]:
     from meshctl.app.queries import release_view, release_views
 
     if name:
-        return (release_view(target.store, name, now=now),)
+        return (release_view(target.store, name, now=now, follower=follower),)
     return tuple(view for _, source in target.sources() for view in release_views(source, now=now))
 
 
@@ -65,8 +66,8 @@ def _watch(target: Target, name: str | None, *, wide: bool) -> None:
     from meshctl.cli.tree import follow, live, watching
     from meshctl.wiring import system_clock
 
-    now = system_clock().now
-    frames = watching(target.changes(name), lambda: _views(target, name, now()))
+    now, follower = system_clock().now, Follower()
+    frames = watching(target.changes(name), lambda: _views(target, name, now(), follower))
     try:
         if name:
             live((views[0] for views in frames), console())

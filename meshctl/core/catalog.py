@@ -78,8 +78,11 @@ class Archive(Protocol):
         """The decisions of a run, in order.  Raises `Refused` when the run is not kept."""
         ...
 
-    def blocks(self, run: str) -> Sequence[Block]:
-        """The blocks of a run, in order.  Raises `Refused` when the run is not kept."""
+    def blocks(self, run: str, *, after: int = 0) -> Sequence[Block]:
+        """The blocks of a run, in order, without the first ``after`` of all that it had.
+
+        Raises `Refused` when the run is not kept.
+        """
         ...
 
     def checkpoint(self, run: str) -> Checkpoint:

@@ -244,6 +244,15 @@ def test_decisions_are_chained_over_saves_and_name_their_blocks(store):
     assert faults(records, head=kept.head, blocks=blocks) == ()
 
 
+def test_blocks_can_be_read_on_from_where_somebody_has_come(store):
+    store.put_release(release())
+    save(store, state=ReleaseState(run=run()))
+    save(store, blocks=[block(second) for second in range(4)])
+    assert store.blocks("shop-1", after=0) == [block(second) for second in range(4)]
+    assert store.blocks("shop-1", after=3) == [block(3)]
+    assert store.blocks("shop-1", after=4) == store.blocks("shop-1", after=9) == []
+
+
 def test_blocks_of_a_save_that_begins_a_run_belong_to_the_run_before(store):
     store.put_release(release())
     save(store, state=ReleaseState(run=run()), blocks=[block(0)])

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from meshctl.app.queries import quantile, release_view, release_views
+from meshctl.app.queries import release_view, release_views
+from meshctl.app.sums import Follower, quantile
 from meshctl.app.views import Progress, Role
 from meshctl.core.errors import Refused
 from meshctl.core.model import Gate, Stage
@@ -46,6 +47,33 @@ def test_seconds_and_requests_of_a_stage_are_the_sums_of_its_blocks():
     assert view.stages[0].candidate.error_rate == 0.0
     assert view.stages[0].candidate.p50_ms == pytest.approx(40.0, abs=1.0)
     assert view.stages[4].candidate.error_rate is None
+
+
+class Reader:
+    """A store that notes how many blocks were read."""
+
+    def __init__(self, store):
+        self._store, self.read = store, 0
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def blocks(self, run, *, after=0):
+        found = self._store.blocks(run, after=after)
+        self.read += len(found)
+        return found
+
+
+def test_who_follows_a_release_reads_each_block_once_and_sees_what_everybody_sees():
+    scene = scenes.progressing()
+    reader, follower = Reader(scene.store), Follower()
+    for _ in range(40):
+        scene.run(1)
+        assert release_view(reader, "shop", follower=follower) == scene.view
+    assert reader.read == len(scene.store.blocks("shop-2"))
+    scene.put("2.2.0")
+    scene.run(10)
+    assert release_view(reader, "shop", follower=follower) == scene.view
 
 
 def test_errors_of_the_candidate_are_counted_where_they_happened():

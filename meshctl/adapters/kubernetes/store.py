@@ -165,8 +165,9 @@ class KubernetesStore:
     def decisions(self, run: str) -> Sequence[Record]:
         return self._archive.run(run).chronicle.records()
 
-    def blocks(self, run: str) -> Sequence[Block]:
-        return [unpack(line) for line in self._archive.run(run).chronicle.lines]
+    def blocks(self, run: str, *, after: int = 0) -> Sequence[Block]:
+        chronicle = self._archive.run(run).chronicle
+        return [unpack(line) for line in chronicle.lines[max(0, after - chronicle.checkpoint.blocks) :]]
 
     def checkpoint(self, run: str) -> Checkpoint:
         return self._archive.run(run).chronicle.checkpoint
