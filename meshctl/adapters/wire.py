@@ -289,6 +289,7 @@ def _unknown(key: object, known: Iterable[str]) -> WireError:
 def _dataclass_decoder(kind: type) -> _Decoder:
     fields: dict[str, tuple[str, _Decoder]] = {}
     required: set[str] = set()
+    nothing: set[str] = set()
     compiled = False
 
     def compile_fields() -> None:  # late, so that types may refer to each other
@@ -296,7 +297,8 @@ def _dataclass_decoder(kind: type) -> _Decoder:
         for field, hint in _fields(kind):
             fields[camel(field.name)] = (field.name, _decoder(hint))
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                required.add(field.name)
+                # An API server drops a null that its schema does not speak of.
+                (nothing if type(None) in get_args(hint) else required).add(field.name)
         compiled = True
 
     def read(value: Any) -> Any:
@@ -316,7 +318,7 @@ def _dataclass_decoder(kind: type) -> _Decoder:
         if not required <= arguments.keys():
             missing = sorted(camel(name) for name in required - arguments.keys())
             raise WireError("is missing").under(missing[0])
-        return kind(**arguments)
+        return kind(**(dict.fromkeys(nothing) | arguments))
 
     return read
 

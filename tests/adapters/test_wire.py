@@ -197,3 +197,13 @@ def test_no_shape_makes_the_codec_stumble(data):
 
 def test_an_enum_member_is_read_back_as_itself():
     assert decode(Phase, "Held") is Phase.HELD
+
+
+def test_nothing_may_be_said_by_leaving_it_out():
+    terms = model.StageTerms(0, 1.0, None, 1.0, bake=False, comparable=False, max_duration_s=1.0)
+    data = encode(terms)
+    assert data.pop("beta") is None
+    assert decode(model.StageTerms, data) == terms
+    del data["weight"]
+    with pytest.raises(WireError, match="is missing"):
+        decode(model.StageTerms, data)
