@@ -13,7 +13,7 @@ VARIABLE = "_MESHCTL_COMPLETE"
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> int:
-    """Print the script that teaches your SHELL to complete commands, options and names of releases.
+    """Print the script that teaches your SHELL to complete commands, options, names of releases and runs.
 
     Names are those of the folder that --local, MESHCTL_LOCAL or a settings file names, else of .meshctl; where no
     mesh was ever started none are offered.

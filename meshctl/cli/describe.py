@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshctl.cli.target import Target, pass_target, release_names
+from meshctl.cli.target import Target, pass_target, release_and_run_names
 
 if TYPE_CHECKING:
     from meshctl.app.notes import Note, Step
@@ -21,7 +21,7 @@ PAST_SHOWN = 3
 
 
 @click.command("describe")
-@click.argument("name", shell_complete=release_names)
+@click.argument("name", shell_complete=release_and_run_names)
 @pass_target
 def describe_command(target: Target, name: str) -> int:
     """Tell in plain words why release NAME stands where it stands, or how the earlier run NAME ended.

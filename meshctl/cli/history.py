@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshctl.cli.output import output_option
-from meshctl.cli.target import Target, everywhere_option, pass_target
+from meshctl.cli.target import Target, everywhere_option, pass_target, release_and_run_names, run_names
 from meshctl.core.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ GOAL_BYTES = 65_536
 
 
 @click.command("history")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=release_and_run_names)
 @click.option("--decisions", is_flag=True, help="Show the decisions of RELEASE (or of one run) instead of its runs.")
 @output_option
 @everywhere_option
@@ -153,7 +153,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 @click.command("export")
-@click.argument("run")
+@click.argument("run", shell_complete=run_names)
 @click.option(
     "-o", "--output", "path", type=click.Path(path_type=Path, dir_okay=False), help="The file; without it stdout."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshctl.cli import target as targets
-from meshctl.cli.target import Named, cluster_options, local_option, taken
+from meshctl.cli.target import Named, cluster_options, local_option, run_names, taken
 from meshctl.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FINDINGS_SHOWN = 20
 
 
 @click.command("replay")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=run_names)
 @click.option("--file", "path", type=click.Path(path_type=Path, readable=False), help="A file that export wrote.")
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = ".meshctl"
 
+RELEASES_COMPLETED = 20
+"""The runs of no more releases than this are offered to a shell: they have to be read first."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -194,10 +197,35 @@ def release_names(context: click.Context, parameter: click.Parameter, incomplete
     Never an error: a shell that asks must not be shouted at.
     """
     try:
+        return [name for store in _sources(context) for name in store.names() if name.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+def run_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of kept runs that begin like this; with many releases only once enough of one is there.  Never an error."""
+    try:
+        meant = [
+            (store, name)
+            for store in _sources(context)
+            for name in store.names()
+            if name.startswith(incomplete) or incomplete.startswith(f"{name}-")
+        ]
+        kept = [kept for store, name in meant if len(meant) <= RELEASES_COMPLETED for kept in store.runs(name)]
+        return [each.run.name for each in kept if each.run.name.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+def release_and_run_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Both, where either may be meant."""
+    return [*release_names(context, parameter, incomplete), *run_names(context, parameter, incomplete)]
+
+
+def _sources(context: click.Context) -> list[StateStore]:
+    """The stores that a command line being typed means."""
+    try:
         target = resolve(taken(dict(context.params)))
     except Exception:
         target = resolve(Named(local=DEFAULT_FOLDER))
-    try:
-        return [name for _, store in target.sources() for name in store.names() if name.startswith(incomplete)]
-    except Exception:
-        return []
+    return [store for _, store in target.sources()]

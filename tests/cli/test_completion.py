@@ -10,8 +10,10 @@ import time
 
 import pytest
 
+from meshctl.adapters.clock import SystemClock
 from meshctl.cli.root import COMMANDS
-from meshctl.core.model import Metadata, Release, ReleaseSpec
+from meshctl.core.model import Metadata, Phase, Release, ReleaseSpec, ReleaseState, Run
+from meshctl.core.ports import MeshRecord
 from meshctl.wiring import EmbeddedPlace
 
 HEAVY = ("numpy", "scipy", "aiohttp", "rich", "jinja2")
@@ -57,6 +59,17 @@ def store_with(base, *names):
         store.put_release(Release(Metadata(name), ReleaseSpec("1.0", "shop")))
 
 
+def run_of(number):
+    now, spec = SystemClock().now(), ReleaseSpec("1.0", "shop")
+    return Run(f"shop-{number}", number, None, "1.0", spec, (), Phase.PENDING, now, now)
+
+
+def save(store, state):
+    version = store.load("shop").version
+    rest = {"events": (), "blocks": (), "served": (), "mesh": MeshRecord()}
+    store.save("shop", version, state, judge_state="", cursor="", **rest)
+
+
 def test_bash_offers_commands_sub_commands_options_and_choices(offered):
     assert offered("meshctl", "pro") == ["promote"]
     assert set(offered("meshctl", "")) == set(COMMANDS)
@@ -75,7 +88,19 @@ def test_bash_offers_the_releases_of_the_folder_that_is_meant(offered, tmp_path)
     assert offered("meshctl", "get", "") == ["elsewhere"]
 
 
-@pytest.mark.parametrize("words", [("describe", ""), ("abort", "--local=nowhere", ""), ("get", "--w")])
+def test_bash_offers_runs_where_a_run_is_meant(offered, tmp_path):
+    store_with(tmp_path / ".meshctl", "shop", "till")
+    store = EmbeddedPlace(tmp_path / ".meshctl").store()
+    for number in (1, 2):
+        save(store, ReleaseState(run=run_of(number), runs=number))
+    for command in ("replay", "export"):
+        assert offered("meshctl", command, "shop-") == ["shop-1", "shop-2"]
+        assert offered("meshctl", command, "ti") == []
+    assert offered("meshctl", "describe", "sh") == ["shop", "shop-1", "shop-2"]
+    assert offered("meshctl", "history", "shop-2") == ["shop-2"]
+
+
+@pytest.mark.parametrize("words", [("describe", ""), ("replay", ""), ("abort", "--local=nowhere", ""), ("get", "--w")])
 def test_where_there_is_nothing_nothing_is_offered_and_nobody_is_shouted_at(offered, tmp_path, words):
     (tmp_path / "meshctl.toml").write_text("no toml")
     assert set(offered("meshctl", *words)) <= {"--watch"}
