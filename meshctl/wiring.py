@@ -19,10 +19,10 @@ from meshctl.adapters.place import Place
 from meshctl.app.commands import new_request, serve_directly
 from meshctl.app.tick import Ports
 from meshctl.core.advice.finding import Look
-from meshctl.core.catalog import Archive, Wishes
+from meshctl.core.catalog import StateStore
 from meshctl.core.errors import InvalidInput, MeshctlError, UnknownTarget, Unreachable
 from meshctl.core.model import Acknowledgement, Block, Release, Request, Routing, Verb, Workload
-from meshctl.core.ports import NoHooks, NoNotices, Store, Workloads
+from meshctl.core.ports import NoHooks, NoNotices, Workloads
 
 STATE_FILE = "state.db"
 WAKE_TIMEOUT_S = 10.0
@@ -33,7 +33,7 @@ DRAIN_MARGIN_S = 15.0
 """How much longer than the longest ``drain`` an end in good order may take."""
 
 
-class StateStore(Store, Wishes, Archive, Protocol):
+class FolderStore(StateStore, Protocol):
     """Everything that a folder's store offers."""
 
     def verify(self) -> None:
@@ -48,7 +48,7 @@ class EmbeddedPlace:
         self.base = base
         self.place = Place(base)
 
-    def store(self, *, create: bool = False) -> StateStore:
+    def store(self, *, create: bool = False) -> FolderStore:
         """The folder's store.  Raises `UnknownTarget` when there is none and none shall be made."""
         from meshctl.adapters.store_sqlite import SqliteStore
 

@@ -56,6 +56,20 @@ class Look:
     findings: list[Finding]
     objects: list[Loaded]
 
+    def tried(self, check: Callable[[Release], None], namespace: str) -> Iterator[Finding]:
+        """What ``check``, which asks the mesh, refuses of the releases that are in order by themselves; one that
+        names no namespace is meant for ``namespace``."""
+        for each in self.objects:
+            if not isinstance(each.value, Release):
+                continue
+            metadata = each.value.metadata
+            if "namespace" not in each.document.data["metadata"]:
+                metadata = replace(metadata, namespace=namespace)
+            try:
+                check(replace(each.value, metadata=metadata))
+            except (Refused, InvalidInput) as error:
+                yield _error("refused", each.complaint(Problem(("metadata", "name"), error.args[0])), error.hint)
+
     def refusals(self, check: Callable[[list[Release | Workload]], None]) -> Iterator[Finding]:
         """What ``check``, which knows the mesh, refuses of the objects that are in order by themselves."""
         for each in self.objects:

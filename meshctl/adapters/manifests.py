@@ -67,16 +67,21 @@ class Loaded:
 
 
 def load_manifests(
-    path: Path, *, known_workloads: Sequence[Workload] = (), embedded: bool = True
+    path: Path,
+    *,
+    known_workloads: Sequence[Workload] = (),
+    embedded: bool = True,
+    namespace: str = "",
+    only: bool = False,
 ) -> list[Release | Workload]:
     """Every object of a file, or of the YAML files of a folder (not of folders in it).
 
     A release is also checked against the workload of its service, if that is among them or in ``known_workloads``.
+    ``namespace`` is that of an object which names none; with ``only`` no other may be named.
     Raises `InvalidInput` naming every broken rule with its place.
     """
-    return _load(
-        [(str(file), read_manifest(file)) for file in manifest_files(path)], str(path), known_workloads, embedded
-    )
+    texts = [(str(file), read_manifest(file)) for file in manifest_files(path)]
+    return _load(texts, str(path), known_workloads, embedded, _Home(namespace, only))
 
 
 def load_text(
@@ -85,7 +90,7 @@ def load_text(
     """As `load_manifests`, from text; ``name`` stands in messages where a file's name would."""
     if len(text.encode()) > SIZE_LIMIT:
         raise _too_large(name)
-    return _load([(name, text)], name, known_workloads, embedded)
+    return _load([(name, text)], name, known_workloads, embedded, _Home())
 
 
 def dump_yaml(objects: Iterable[Any]) -> str:
@@ -98,10 +103,31 @@ def _head_first(data: Mapping[str, Any]) -> dict[str, Any]:
     return head | dict(data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where objects belong that do not say it; with ``only`` all of them."""
+
+    namespace: str = ""
+    only: bool = False
+
+    def take_in(self, file: str, document: Document) -> None:
+        """Complete the namespace of a document."""
+        metadata = document.data.get("metadata") if isinstance(document.data, dict) else None
+        if not self.namespace or not isinstance(metadata, dict):
+            return
+        named = metadata.setdefault("namespace", self.namespace)
+        if self.only and isinstance(named, str) and named != self.namespace:
+            path: Path_ = ("metadata", "namespace")
+            place = document.place(path)
+            message = f"is {named}, but {self.namespace} was asked for"
+            complaint = Complaint(file, place.line, place.column, format_path(path), message)
+            raise ManifestError(complaint, path, hint="Leave -n out, or change the file.")
+
+
 def _load(
-    texts: Sequence[tuple[str, str]], source: str, known: Sequence[Workload], embedded: bool
+    texts: Sequence[tuple[str, str]], source: str, known: Sequence[Workload], embedded: bool, home: _Home
 ) -> list[Release | Workload]:
-    loaded = [each for file, text in texts for each in _decode_text(file, text)]
+    loaded = [each for file, text in texts for each in _decode_text(file, text, home)]
     if not loaded:
         raise InvalidInput(
             f"{source}: holds no object",
@@ -162,13 +188,14 @@ def _too_large(name: str) -> InvalidInput:
 # ------------------------------------------------------------------------------------ one document
 
 
-def _decode_text(file: str, text: str) -> list[Loaded]:
+def _decode_text(file: str, text: str, home: _Home) -> list[Loaded]:
     loaded: list[Loaded] = []
     try:
         for number, document in enumerate(read_documents(text)):
             if number >= DOCUMENTS_LIMIT:
                 raise InvalidInput(f"{file}: holds more than {DOCUMENTS_LIMIT} documents")
             if document.data is not None:
+                home.take_in(file, document)
                 loaded.append(Loaded(decode_document(file, document), file, document))
     except YamlError as error:
         raise InvalidInput(f"{file}:{error}") from error

@@ -30,9 +30,9 @@ class Outward:
         secret_env: str | None = None,
     ) -> None:
         self._background, secrets = Background(), Secrets()
-        webhook = _settings(url, secret_file, secret_env)
         self.hooks = LiveHooks(base, self._background, secrets)
-        self._webhook = None if webhook is None else Webhook(webhook, self._background, secrets, clock)
+        where = {"url": url, "secret_file": secret_file, "secret_env": secret_env}
+        self._webhook = webhook_of(self._background, secrets, clock, **where)
         self.notices: Notices = self._webhook or NoNotices()
 
     def stop(self) -> None:
@@ -40,6 +40,20 @@ class Outward:
         if self._webhook is not None:
             self._webhook.flush()
         self._background.stop()
+
+
+def webhook_of(
+    background: Background,
+    secrets: Secrets,
+    clock: Clock,
+    *,
+    url: str | None = None,
+    secret_file: str | None = None,
+    secret_env: str | None = None,
+) -> Webhook | None:
+    """The webhook of these settings; ``None`` where none is wished.  Raises `InvalidInput` for half or wrong ones."""
+    settings = _settings(url, secret_file, secret_env)
+    return None if settings is None else Webhook(settings, background, secrets, clock)
 
 
 def _settings(url: str | None, secret_file: str | None, secret_env: str | None) -> WebhookSettings | None:

@@ -74,6 +74,34 @@ class Setting:
 
 
 _UP = ("local", "up")
+_DRIVERS: tuple[Command, ...] = (("controller",), ("tick",))
+_OPERATED = (*_DRIVERS, ("install",))
+
+_OPERATOR: tuple[tuple[str, str, str | None], ...] = (
+    ("prometheus_url", "Where the metrics of the mesh are: Prometheus, Thanos or Mimir.", None),
+    ("prometheus_token_file", "The file with the bearer token for Prometheus, read anew for each question.", None),
+    ("prometheus_username", "The user for Prometheus, beside prometheus_password_file.", None),
+    ("prometheus_password_file", "The file with that user's password.", None),
+    ("prometheus_headers", "Headers for Prometheus, as NAME=VALUE,..: X-Scope-OrgID=shop.", None),
+    ("prometheus_ca_file", "The certificates that Prometheus is trusted by, instead of the machine's.", None),
+    ("prometheus_matchers", "Labels that narrow every query, as NAME=VALUE,..: cluster=prod.", None),
+    ("prometheus_scrape_interval", "How often Prometheus reads the proxies.", "5s"),
+    ("prometheus_reporter", "Whose counters are read: source, destination or waypoint.", "source"),
+    ("prometheus_version_label", "The label of the metrics that names the version.", "destination_version"),
+    ("prometheus_proxy_labels", "The labels that tell one proxy from another.", "cluster,namespace,pod"),
+    ("istiod_url", "istiod's debug interface, which tells what each proxy has acknowledged; - for none.", None),
+    ("istiod_token_file", "The file with a token for istiod (audience istio-ca).", None),
+    (
+        "host_suffixes",
+        "Names outside of the cluster that releases may route, with all below: example.com,..",
+        None,
+    ),
+    ("gateways", "Gateways that releases may bind to, as NAMESPACE/NAME,.. with * for any.", "*/*"),
+    ("cluster_domain", "The domain of the cluster's own names.", "cluster.local"),
+    ("hook_hosts", "Hosts that hooks may call, as HOST[:PORT],..; no others, and none when nothing is said.", None),
+    ("hook_secrets", "Secrets that hooks may send, each to one host: VARIABLE@HOST,/FILE@HOST,..", None),
+)
+"""What the operator of a cluster says: key, help, default."""
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("local", "The folder of the embedded mesh that commands act on.", path=True),
@@ -94,19 +122,35 @@ SETTINGS: tuple[Setting, ...] = (
         "template_dir",
         "Your own templates, instead of the built-in ones.",
         path=True,
-        used_by=(_UP, ("render",), ("lint",)),
+        used_by=(_UP, *_DRIVERS, ("render",), ("lint",)),
     ),
     Setting("envoy", "The Envoy binary that local up runs.", path=True, used_by=(_UP,)),
-    Setting("log_format", "How the controller logs.", default="text", allowed=("text", "json"), used_by=(_UP,)),
-    Setting("metrics", "[HOST:]PORT where local up serves /metrics, /healthz and /readyz.", used_by=(_UP,)),
+    Setting(
+        "log_format", "How the controller logs.", default="text", allowed=("text", "json"), used_by=(_UP, *_DRIVERS)
+    ),
+    Setting(
+        "metrics",
+        "[HOST:]PORT where the controller serves /metrics, /healthz and /readyz.",
+        used_by=(_UP, ("controller",)),
+    ),
     Setting(
         "webhook_url",
-        "Where local up posts every decided event; hidden, it may hold a secret.",
+        "Where the controller posts every decided event; hidden, it may hold a secret.",
         secret=True,
-        used_by=(_UP,),
+        used_by=(_UP, *_DRIVERS),
     ),
-    Setting("webhook_secret_file", "The file with the secret that signs these events.", path=True, used_by=(_UP,)),
-    Setting("webhook_secret_env", "The environment variable with that secret, instead of a file.", used_by=(_UP,)),
+    Setting(
+        "webhook_secret_file",
+        "The file with the secret that signs these events.",
+        path=True,
+        used_by=(_UP, *_DRIVERS),
+    ),
+    Setting(
+        "webhook_secret_env",
+        "The environment variable with that secret, instead of a file.",
+        used_by=(_UP, *_DRIVERS),
+    ),
+    *(Setting(key, text, default=default, used_by=_OPERATED) for key, text, default in _OPERATOR),
     Setting("rps", "Requests a second of the service, for the forecast of lint.", kind=float, used_by=(("lint",),)),
     Setting("error_rate", "Share of requests that fails anyway, for that forecast.", kind=float, used_by=(("lint",),)),
 )

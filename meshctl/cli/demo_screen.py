@@ -19,7 +19,7 @@ from meshctl.demo.view import Frame
 from meshctl.wiring import STATE_FILE, EmbeddedPlace, system_clock
 
 if TYPE_CHECKING:
-    from meshctl.wiring import StateStore
+    from meshctl.core.catalog import StateStore
 
 EVERY_S = 0.25
 

@@ -20,6 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("wishes", "Store releases and workloads from files; a new version starts a run."),
     "diff": ("wishes", "Show what apply would change; exit 1 when anything would."),
     "render": ("render", "Print the mesh objects of a release at a given weight."),
+    "install": ("install", "Print what a cluster needs: CRDs, rights, a controller or a CronJob."),
+    "controller": ("controller", "Drive the releases of a cluster, until told to stop."),
+    "tick": ("tick", "Look once at each release that moves: what a CronJob runs."),
     "local": ("local", "Run an embedded mesh on this machine: up, down, status, logs."),
     "get": ("get", "Show releases; -w follows one live."),
     "describe": ("describe", "Tell in plain words why a release stands where it stands."),
@@ -46,6 +49,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Begin": ("demo", "local", "apply"),
     "See": ("get", "describe", "wait", "history"),
     "Decide": ("promote", "abort", "pause", "resume", "retry", "rollback", "set-weight"),
+    "Run it in a cluster": ("install", "controller", "tick"),
     "Check beforehand": ("lint", "diff", "render", "judge"),
     "Prove afterwards": ("replay", "export"),
     "This program": ("config", "completion", "version"),
@@ -109,7 +113,8 @@ def group(no_color: bool) -> None:
     \b
     Start with:          meshctl demo
     Any command:         meshctl COMMAND --help
-    Which mesh is meant: --local[=DIR], MESHCTL_LOCAL, or the key local in meshctl.toml
+    Which mesh is meant: --local[=DIR] for the embedded one, --context NAME or -n NAMESPACE for a cluster;
+                         or MESHCTL_LOCAL, MESHCTL_CONTEXT, or the keys local and context in meshctl.toml
     """
     if no_color:
         os.environ["NO_COLOR"] = "1"

@@ -16,8 +16,8 @@ from meshctl.core.errors import InvalidInput, UnknownTarget
 if TYPE_CHECKING:
     from meshctl.app.commands import Applied
     from meshctl.core.advice.finding import Finding
+    from meshctl.core.catalog import StateStore
     from meshctl.core.model import Release, Verb, Workload
-    from meshctl.wiring import StateStore
 
 DEFAULT_FOLDER = ".meshctl"
 
@@ -114,7 +114,8 @@ def resolve(named: Named) -> Target:
             "--local and a cluster are named at once", hint="Leave out one: --local, or --context, --kubeconfig, -n, -A"
         )
     if not named.local and not named.cluster:
-        named = Named(**{found.setting.key: str(found.value) for found in config.nearest("local", "context")})
+        found = {each.setting.key: str(each.value) for each in config.nearest("local", "context")}
+        named = Named(local=found.get("local"), context=found.get("context"))
     if named.local:
         from meshctl.cli.target_local import LocalTarget
 
@@ -132,7 +133,7 @@ def resolve(named: Named) -> Target:
         context=config.value("context", flag=named.context),
         kubeconfig=config.value("kubeconfig", flag=named.kubeconfig),
         namespace=config.value("namespace", flag=named.namespace),
-        all_namespaces=named.all_namespaces,
+        everywhere=named.all_namespaces,
     )
 
 

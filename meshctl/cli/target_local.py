@@ -20,7 +20,8 @@ from meshctl.core.model import Release, Request, Verb, Workload
 if TYPE_CHECKING:
     from meshctl.app.commands import Applied
     from meshctl.core.advice.finding import Finding
-    from meshctl.wiring import EmbeddedPlace, StateStore
+    from meshctl.core.catalog import StateStore
+    from meshctl.wiring import EmbeddedPlace
 
 ABORT_TIMEOUT_S = 2.0
 """An abort waits this long for the controller before it does the work itself."""

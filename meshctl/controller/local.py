@@ -7,16 +7,14 @@ holds nothing of a run: it can be killed at any moment and the next one goes on 
 from __future__ import annotations
 
 import logging
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from threading import Event as Flag
-from types import FrameType
 from typing import Any
 
 from meshctl.app.commands import serve_directly
 from meshctl.app.tick import tick
+from meshctl.controller.signals import ended_by_signals
 from meshctl.controller.telling import Observer, Teller
 from meshctl.core.errors import MeshctlError
 from meshctl.core.model import Request
@@ -47,7 +45,7 @@ class LocalController:
         `WorkloadError` when Envoy will not start.  Whatever fails, what was running before is left as it flows.
         """
         mesh = self._mesh
-        with mesh.place.held(), _signals(self.stop):
+        with mesh.place.held(), ended_by_signals(self.stop):
             mesh.check()
             adopted = mesh.start()
             try:
@@ -156,18 +154,3 @@ class LocalController:
         told = serve_directly(self._mesh.ports, name, request)
         log.info("%s: %s", name, told.message, extra=self._teller.fields(name))
         answer.give(ok=told.accepted, message=told.message, exitCode=0 if told.accepted else 16)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM end the loop in good order; what was there before comes back afterwards."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop()
-
-    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -1,7 +1,7 @@
-"""What the embedded controller tells Prometheus, and whether it is alive.  Off unless ``--metrics`` is given.
+"""What a controller tells Prometheus, and whether it is alive.  Off unless ``--metrics`` is given.
 
-Labels are names of releases and words of ours; never a user, a path or an address.  A release that is no longer
-there vanishes with everything that was said of it.  docs/metrics.md lists what is served.
+Labels are names of releases, in a cluster with their namespace, and words of ours; never a user, a path or an address.
+A release that is no longer there vanishes with everything that was said of it.  docs/metrics.md lists what is served.
 """
 
 from __future__ import annotations
@@ -44,10 +44,14 @@ class _Known:
 
 
 class ControllerMetrics:
-    """Observes a controller's ticks and answers Prometheus from another thread."""
+    """Observes a controller's ticks and answers Prometheus from another thread.
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    ``namespaced``: releases are named ``namespace/release``, and each sample has both as labels.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, *, namespaced: bool = False) -> None:
         self.registry = CollectorRegistry()
+        self._place = ("namespace", "release") if namespaced else ("release",)
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
@@ -110,18 +114,18 @@ class ControllerMetrics:
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples, so that the registry knows their names."""
-        return _families().values()
+        return _families(self._place).values()
 
     def collect(self) -> Iterable[Metric]:
         """All families with what is known now."""
-        families = _families()
+        families = _families(self._place)
         with self._lock:
             for name, known in sorted(self._known.items()):
-                _tell(families, name, known)
+                _tell(families, tuple(name.split("/")), known)
         return list(families.values())
 
 
-def _families() -> dict[str, Any]:
+def _families(place: tuple[str, ...]) -> dict[str, Any]:
     """Family by its last word."""
     gauges = {
         "weight": ("meshctl_release_weight", "Percent of requests for the run's candidate.", ("kind",)),
@@ -135,35 +139,35 @@ def _families() -> dict[str, Any]:
         "samples": ("meshctl_analysis_samples", "Requests that the judge has compared in this stage.", ("arm",)),
     }
     families: dict[str, Any] = {
-        key: GaugeMetricFamily(name, text, labels=("release", *labels)) for key, (name, text, labels) in gauges.items()
+        key: GaugeMetricFamily(name, text, labels=(*place, *labels)) for key, (name, text, labels) in gauges.items()
     }
     families["verdict"] = CounterMetricFamily(
-        "meshctl_analysis_verdict", "Looks of the judge at a release, by what he said.", labels=("release", "verdict")
+        "meshctl_analysis_verdict", "Looks of the judge at a release, by what he said.", labels=(*place, "verdict")
     )
     return families
 
 
-def _tell(families: dict[str, Any], name: str, known: _Known) -> None:
+def _tell(families: dict[str, Any], place: tuple[str, ...], known: _Known) -> None:
     run = known.run
     for verdict in Verdict:
-        families["verdict"].add_metric((name, verdict.value), known.verdicts.get(verdict, 0))
+        families["verdict"].add_metric((*place, verdict.value), known.verdicts.get(verdict, 0))
     phase = Phase.PENDING if run is None else run.phase
     for each in Phase:
-        families["phase"].add_metric((name, each.value), float(each is phase))
+        families["phase"].add_metric((*place, each.value), float(each is phase))
     if run is None:
         return
-    families["weight"].add_metric((name, "decided"), run.weight)
-    families["weight"].add_metric((name, "confirmed"), run.confirmed)
+    families["weight"].add_metric((*place, "decided"), run.weight)
+    families["weight"].add_metric((*place, "confirmed"), run.confirmed)
     if run.entries:
-        families["stage"].add_metric((name,), run.stage)
+        families["stage"].add_metric(place, run.stage)
     judgement = run.judgement
     if judgement is None or run.phase.ended or not 0.0 < run.weight < FULL:
         return
-    families["evalue"].add_metric((name, "abort"), judgement.abort_log)
+    families["evalue"].add_metric((*place, "abort"), judgement.abort_log)
     if judgement.gate_log is not None:
-        families["evalue"].add_metric((name, "gate"), judgement.gate_log)
-    families["samples"].add_metric((name, "baseline"), judgement.baseline.requests)
-    families["samples"].add_metric((name, "candidate"), judgement.candidate.requests)
+        families["evalue"].add_metric((*place, "gate"), judgement.gate_log)
+    families["samples"].add_metric((*place, "baseline"), judgement.baseline.requests)
+    families["samples"].add_metric((*place, "candidate"), judgement.candidate.requests)
 
 
 # ------------------------------------------------------------------------------------ serving

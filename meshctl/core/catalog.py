@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from meshctl.core.errors import Conflict, Refused
 from meshctl.core.model import Block, Release, Request, Run, Workload
-from meshctl.core.ports import Version
+from meshctl.core.ports import Store, Version
 from meshctl.core.record import WHOLE, Checkpoint, Head, Record
 
 RUNS_KEPT = 10
@@ -95,6 +95,10 @@ class Archive(Protocol):
     def revision(self) -> int:
         """A number that grows with every change of anything in the store; asking is cheap."""
         ...
+
+
+class StateStore(Store, Wishes, Archive, Protocol):
+    """State, wishes and records."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> Refused:

@@ -54,9 +54,14 @@ def _need_active(run: Run, verb: Verb, instead: str) -> None:
         raise Refused(f"cannot {verb} {run.name}: it is {run.phase} already; {instead}")
 
 
-def _abort(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
+def check_abort(run: Run) -> None:
+    """Raises `Refused`, and names what would do, where there is nothing to take back."""
     instead = "use rollback to go back" if run.phase is Phase.PROMOTED else "its candidate has no traffic"
     _need_active(run, Verb.ABORT, instead)
+
+
+def _abort(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
+    check_abort(run)
     message = f"{run.candidate} is taken back from {run.weight:g} % to 0 %: aborted{_because(request)}"
     turn.take_back(Move.ABORT, Reason.ABORTED, message, actor=_by(request), request=request)
     return message

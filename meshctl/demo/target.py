@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from meshctl.app.commands import apply
+from meshctl.core.catalog import StateStore
 from meshctl.demo.view import RunView
 from meshctl.wiring import (
     STATE_FILE,
     EmbeddedPlace,
-    StateStore,
     controller_command,
     endpoints,
     load_wishes,
