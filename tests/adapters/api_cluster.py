@@ -39,7 +39,15 @@ Key = tuple[str, str, str, str]
 WITHOUT_STATUS = {CONFIG_MAP, ENDPOINT_SLICE, EVENT, LEASE, RELEASE_RUN}
 """Kinds whose objects have no status subresource (Releases and Istio's objects have one)."""
 
-KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "generation", "resourceVersion", "managedFields")
+KEPT = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+    "managedFields",
+)
 """What no writer of an object can change."""
 
 
@@ -121,6 +129,7 @@ class Cluster:
         now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now, "generation": 1}
         meta.pop("managedFields", None)
+        _without_empty(object)
         self._admit(kind, object, None)
         owners: Owners = {manager: set(leaves(object))}
         return self._store(kind, object, None, owners, dry_run=dry_run)
@@ -184,9 +193,8 @@ class Cluster:
             self.entry(kind, namespace, name)
         entry = self.entries.get(_key(kind, namespace, name)) if kind not in self.unknown else None
         if entry is None:
-            wanted = merged(body, {"metadata": {"name": name, "namespace": namespace or None}})
-            if wanted["metadata"].get("resourceVersion"):
-                raise _outdated(kind, name)
+            meta = {"name": name, "namespace": namespace or None, "resourceVersion": None}
+            wanted = merged(body, {"metadata": meta})
             return self.create(kind, wanted, me, dry_run=dry_run)
         old = entry.object
         if (
@@ -195,10 +203,12 @@ class Cluster:
         ):
             raise _outdated(kind, name)
         wanted = self._meant(kind, body, subresource)
-        against = conflicts(old, wanted, entry.owners, me)
+        owners = {owner: set(paths) for owner, paths in entry.owners.items()}
+        if not any(owners.values()):
+            owners = {("before-first-apply", "Update", ""): set(leaves(old))}
+        against = conflicts(old, wanted, owners, me)
         if against and not force:
             raise _owned(against, kind)
-        owners = {owner: set(paths) for owner, paths in entry.owners.items()}
         new = self._part(kind, old, applied(old, wanted, owners, me), subresource)
         return self._finish(kind, old, new, owners, dry_run=dry_run)
 
@@ -212,9 +222,10 @@ class Cluster:
 
     def _part(self, kind: Kind, old: Object, new: Object, subresource: str) -> Object:
         """The new object with only those parts of the change that this endpoint takes."""
-        new = copy.deepcopy(new)
+        new = _without_empty(copy.deepcopy(new))
         if kind not in WITHOUT_STATUS and subresource == "status":
-            new = {**copy.deepcopy(old), **({"status": new["status"]} if "status" in new else {})}
+            rest = {key: copy.deepcopy(value) for key, value in old.items() if key != "status"}
+            new = rest | ({"status": new["status"]} if "status" in new else {})
         elif kind not in WITHOUT_STATUS:
             new.pop("status", None)
             if "status" in old:
@@ -265,6 +276,8 @@ class Cluster:
             if not meta.get("deletionTimestamp"):
                 new = copy.deepcopy(entry.object)
                 new["metadata"]["deletionTimestamp"] = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+                new["metadata"]["deletionGracePeriodSeconds"] = 0
+                new["metadata"]["generation"] += 1
                 self._store(kind, new, entry.object, entry.owners, dry_run=False)
             return
         self._remove(kind, entry.object, orphan=propagation == "Orphan")
@@ -297,6 +310,14 @@ def _key(kind: Kind, namespace: str, name: str) -> Key:
 
 def _names(object: Object) -> tuple[str, str | None]:
     return object["metadata"]["name"], object["metadata"].get("namespace")
+
+
+def _without_empty(object: Object) -> Object:
+    """Empty collections of metadata are as if they were not there."""
+    for field in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if object["metadata"].get(field, True) in ({}, [], None):
+            del object["metadata"][field]
+    return object
 
 
 def _matter(object: Object) -> Object:

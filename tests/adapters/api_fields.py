@@ -7,8 +7,10 @@ import re
 from typing import Any
 
 Path = tuple[str, ...]
-Owners = dict[tuple[str, str], set[Path]]
-"""(manager, operation) -> the paths it owns; a list is one leaf (atomic), as in every custom resource whose schema
+Owner = tuple[str, str, str]
+"""manager, operation (Update or Apply), subresource"""
+Owners = dict[Owner, set[Path]]
+"""The paths that each owns; a list is one leaf (atomic), as in every custom resource whose schema
 does not say otherwise."""
 
 NOT_OWNED = {("apiVersion",), ("kind",)}
@@ -33,7 +35,8 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
-    """JSON patch, RFC 6902, without ``move`` and ``copy``."""
+    """JSON patch without ``move`` and ``copy``, as the API server has it: unlike RFC 6902, ``replace`` may name a key
+    that is not there, and ``test`` for null holds where there is none."""
     document = copy.deepcopy(document)
     for operation in operations:
         parts = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
@@ -54,7 +57,8 @@ def _index(parent: Any, part: str) -> Any:
 def _change(parent: Any, part: str, operation: dict[str, Any]) -> None:
     match operation["op"]:
         case "test":
-            if parent[_index(parent, part)] != operation["value"]:
+            found = parent.get(part) if isinstance(parent, dict) else parent[int(part)]
+            if found != operation["value"]:
                 raise PatchFailed(f"testing value {operation['path']} failed")
         case "add" if isinstance(parent, list):
             where = len(parent) if part == "-" else int(part)
@@ -64,7 +68,8 @@ def _change(parent: Any, part: str, operation: dict[str, Any]) -> None:
         case "add":
             parent[part] = copy.deepcopy(operation["value"])
         case "replace":
-            parent[_index(parent, part)]
+            if isinstance(parent, list):
+                parent[int(part)]
             parent[_index(parent, part)] = copy.deepcopy(operation["value"])
         case "remove":
             del parent[_index(parent, part)]
@@ -103,8 +108,10 @@ def put(document: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def drop(document: dict[str, Any], path: Path) -> None:
-    """Remove the value at a path, and the objects that are empty then."""
+    """Remove the value at a path, and the objects that are empty then; what others put into it stays."""
     inner = document.get(path[0])
+    if len(path) == 1 and isinstance(inner, dict) and inner:
+        return
     if len(path) == 1:
         document.pop(path[0], None)
     elif isinstance(inner, dict):
@@ -113,39 +120,48 @@ def drop(document: dict[str, Any], path: Path) -> None:
             del document[path[0]]
 
 
-def conflicts(
-    live: dict[str, Any], wanted: dict[str, Any], owners: Owners, me: tuple[str, str]
-) -> list[tuple[str, Path]]:
+def conflicts(live: dict[str, Any], wanted: dict[str, Any], owners: Owners, me: Owner) -> list[tuple[str, Path]]:
     """(manager, path) of every field that somebody else owns with another value."""
     new = leaves(wanted)
     return [
-        (manager, path)
-        for (manager, operation), paths in sorted(owners.items())
-        if (manager, operation) != me
+        (owner[0], path)
+        for owner, paths in sorted(owners.items())
+        if owner != me
         for path in sorted(paths)
-        if path in new and at(live, path) != new[path]
+        if _displaced(path, live, new)
     ]
 
 
-def applied(live: dict[str, Any], wanted: dict[str, Any], owners: Owners, me: tuple[str, str]) -> dict[str, Any]:
+def _displaced(path: Path, live: dict[str, Any], new: dict[Path, Any]) -> bool:
+    """Whether what is there at a path gets another value, or another shape."""
+    there = at(live, path)
+    if path in new:
+        return there != new[path] and not (new[path] == {} and isinstance(there, dict))
+    if any(new.get(path[:length], {}) != {} for length in range(1, len(path))):
+        return there is not None
+    return any(other[: len(path)] == path for other in new) and not isinstance(there, dict)
+
+
+def applied(live: dict[str, Any], wanted: dict[str, Any], owners: Owners, me: Owner) -> dict[str, Any]:
     """The object after an apply, and ``owners`` brought up to date: what I no longer name and nobody else owns goes."""
     result, new = copy.deepcopy(live), leaves(wanted)
     others = set().union(*(paths for owner, paths in owners.items() if owner != me))
     for path in owners.get(me, set()) - set(new) - others:
         drop(result, path)
+    for owner, paths in owners.items():
+        if owner != me:
+            paths -= {path for path in paths if _displaced(path, live, new)}
     for path, value in new.items():
-        if at(live, path) != value:
-            for owner, paths in owners.items():
-                if owner != me:
-                    paths.discard(path)
         if value != {} or not isinstance(at(live, path), dict):
             put(result, path, value)
     owners[me] = set(new)
     return result
 
 
-def updated(before: dict[str, Any], after: dict[str, Any], owners: Owners, me: tuple[str, str]) -> None:
-    """Who writes a value owns it from then on, and nobody else does."""
+def updated(before: dict[str, Any], after: dict[str, Any], owners: Owners, me: Owner) -> None:
+    """Who writes a value owns it from then on, and nobody else does; where nobody owns anything, nobody does then."""
+    if not any(owners.values()):
+        return
     old, new = leaves(before), leaves(after)
     changed = {path for path, value in new.items() if path not in old or old[path] != value}
     gone = set(old) - set(new)
@@ -159,7 +175,7 @@ def updated(before: dict[str, Any], after: dict[str, Any], owners: Owners, me: t
 def managed_fields(owners: Owners, api_version: str) -> list[dict[str, Any]]:
     """``metadata.managedFields`` as the API server writes it."""
     entries = []
-    for (manager, operation), paths in sorted(owners.items()):
+    for (manager, operation, subresource), paths in sorted(owners.items()):
         if paths:
             fields: dict[str, Any] = {}
             for path in sorted(paths):
@@ -173,6 +189,7 @@ def managed_fields(owners: Owners, api_version: str) -> list[dict[str, Any]]:
                     "apiVersion": api_version,
                     "fieldsType": "FieldsV1",
                     "fieldsV1": fields,
+                    **({"subresource": subresource} if subresource else {}),
                 }
             )
     return entries

@@ -158,12 +158,12 @@ class MemoryApi:
                 return self._access(object)
             if kind is SELF_SUBJECT_REVIEW:
                 return {**object, "status": {"userInfo": {"username": self.user}}}
-            return self.cluster.create(kind, object, (MANAGER, "Update"), dry_run=dry_run)
+            return self.cluster.create(kind, object, (MANAGER, "Update", ""), dry_run=dry_run)
 
     def replace(self, kind: Kind, object: Object, *, subresource: str = "", dry_run: bool = False) -> Object:
         meta = object["metadata"]
         with self._asked(Call("update", kind, meta["name"], meta.get("namespace", ""), subresource)):
-            return self.cluster.replace(kind, object, subresource, (MANAGER, "Update"), dry_run=dry_run)
+            return self.cluster.replace(kind, object, subresource, (MANAGER, "Update", subresource), dry_run=dry_run)
 
     def patch(
         self,

@@ -518,7 +518,7 @@ def test_what_is_no_request_is_told_and_taken_away_with_the_next_save(cluster):
     cluster.api.patch(RELEASE, "shop", "default", body, form=Patch.MERGE)
     assert store.load("shop").requests == ()
     save(store, moved(state_of(), weight=50.0), events=[event(phase_to=Phase.PROGRESSING)])
-    assert "requests.meshctl.dev/x" not in cluster.release()["metadata"]["annotations"]
+    assert "annotations" not in cluster.release()["metadata"]
     (told,) = [each for each in cluster.api.list(EVENT, "default").items if each["reason"] == "RequestRefused"]
     assert "request x: verb: must be one of: abort" in told["note"]
 

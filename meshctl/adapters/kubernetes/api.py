@@ -141,8 +141,9 @@ class Api(Protocol):
         """Change parts of an object, and return all of it.
 
         A JSON patch that cannot be applied - a ``test`` fails, a path is not there - is a `Conflict`: the object is
-        not what its writer thought.  Server-side apply (`Patch.APPLY`) creates what is not there; a field that
-        another manager owns with another value is a `Conflict` unless ``force``.
+        not what its writer thought.  (Unlike RFC 6902, ``replace`` may name a key that is not there.)
+        Server-side apply (`Patch.APPLY`) creates what is not there, even where the body names a resource version; a
+        field that another manager owns with another value is a `Conflict` unless ``force``.
         """
         ...
 
