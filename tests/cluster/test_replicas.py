@@ -19,7 +19,7 @@ from meshctl.adapters.kubernetes.watching import Cache
 from meshctl.adapters.kubernetes.workloads import KubernetesWorkloads
 from meshctl.adapters.memory import FakeWorld
 from meshctl.app.tick import Ports, tick
-from meshctl.core.errors import Forbidden, InvalidInput
+from meshctl.core.errors import Forbidden, InvalidInput, WorkloadError
 from meshctl.core.model import (
     CanaryStrategy,
     Metadata,
@@ -32,7 +32,7 @@ from meshctl.core.model import (
     Strategy,
     Verdict,
 )
-from meshctl.core.versions import as_deployed
+from meshctl.core.versions import as_deployed, template_digest
 from tests.adapters.workloads_contract import WorkloadsContract
 from tests.app.tick_world import ScriptedJudge, judged
 from tests.cluster.shop import deployment
@@ -49,7 +49,7 @@ RULES = [
     ("discovery.k8s.io", "endpointslices", ["list"]),
     ("autoscaling", "horizontalpodautoscalers", ["list"]),
     ("events.k8s.io", "events", ["list"]),
-    ("apps", "deployments", ["list", "get", "create", "patch", "delete"]),
+    ("apps", "deployments", ["list", "create", "patch", "delete"]),
 ]
 """Everything that may be allowed for replicas, so that it is seen here if it is not enough (docs/workloads.md)."""
 
@@ -309,6 +309,9 @@ def test_the_least_rights_are_enough_for_everything(empty_shop):
         made.until(version, 2)
     made.workloads.retire(made.release(made.new), [made.new], run=1)
     made.until(made.old, 0)
+    made.shop.apply(deployment("9", 0, {}) | {"metadata": {"name": f"shop-v9-{template_digest(pods('9'))}"}})
+    with pytest.raises(WorkloadError, match="was not made by meshctl"):
+        made.workloads.ensure(made.wish("9"), made.wish("9").spec.version, run=1)
 
 
 def test_a_missing_right_is_named_with_the_rule_that_is_missing(empty_shop):

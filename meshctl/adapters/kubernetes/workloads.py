@@ -147,8 +147,8 @@ class KubernetesWorkloads:
         try:
             self._api.create(DEPLOYMENT, rendered)
         except AlreadyExists:
-            found = self._api.find(DEPLOYMENT, plan.name, plan.namespace)
-            if found is not None and _is_as_planned(found, release, plan):
+            found = self._api.list(DEPLOYMENT, plan.namespace, fields=f"metadata.name={plan.name}").items
+            if any(_is_as_planned(each, release, plan) for each in found):
                 return
             raise WorkloadError(
                 f"Deployment {plan.namespace}/{plan.name} exists and was not made by meshctl for "
