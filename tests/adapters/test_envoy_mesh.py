@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshctl.adapters.envoy.files import wait_until
-from meshctl.adapters.envoy.mesh import EnvoyMesh
+from meshctl.adapters.envoy.mesh import EnvoyMesh, lower_by_name
 from meshctl.adapters.supervision import ProcessTable, alive
 from meshctl.core.errors import Conflict, InvalidInput, Refused
 from meshctl.core.model import Workload
@@ -148,6 +148,25 @@ def test_an_abort_needs_neither_envoy_nor_a_writable_folder(shop: World, monkeyp
     live = EnvoyMesh(shop.server).read(RELEASE)
     assert live is not None
     assert (live.weights[NEW], live.aborted, live.in_effect) == (0.0, True, False)
+
+
+def test_who_knows_only_the_name_of_a_promoted_release_goes_back_to_the_version_before(shop: World):
+    """No state says whether the run was promoted: an abort then is what a rollback would be."""
+    shop.apply({NEW: 1000, OLD: 0}, fallback={OLD: 1000, NEW: 0})
+    assert lower_by_name(shop.server.layout, "other") is None
+    assert lower_by_name(shop.server.layout, "shop") == "shop-1"
+    live = shop.mesh.read(RELEASE)
+    assert live is not None
+    assert (live.weights[OLD], live.aborted, live.run) == (100.0, True, "shop-1")
+
+
+def test_who_knows_only_the_name_changes_nothing_once_no_version_before_is_kept_warm(shop: World):
+    shop.apply({NEW: 1000})
+    with pytest.raises(Refused, match="no way back lies beside the live routes"):
+        lower_by_name(shop.server.layout, "shop")
+    live = shop.mesh.read(RELEASE)
+    assert live is not None
+    assert (live.weights, live.aborted) == ({NEW: 100.0}, False)
 
 
 def test_traffic_is_not_sent_where_no_replica_is_healthy(start: Callable[..., World], monkeypatch: pytest.MonkeyPatch):
