@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("meshctl", deadline=None)
+hypothesis.settings.load_profile("meshctl")
+"""How long an example takes says something of the machine, not of the program."""
 
 pytest.register_assert_rewrite("tests.adapters.api_contract")
 

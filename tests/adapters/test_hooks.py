@@ -26,7 +26,7 @@ from tests.core.small_world import release_of
 
 ROOT = Path(__file__).parents[2]
 RELEASE = release_of("2.0.0")
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 SECRET = "s3cret-t0ken-value"
 
 
@@ -391,7 +391,7 @@ def test_a_command_whose_child_lives_on_has_answered_nevertheless(hooks, tmp_pat
     assert asked(hooks, python(HANGS.format(path=str(note)).replace("time.sleep(60)\n", ""), whole=30))[0] is (
         HookOutcome.PASS
     )
-    assert time.monotonic() - began < PATIENCE_S
+    assert time.monotonic() - began < 20.0
     for pid in pids_in(note):
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
@@ -447,10 +447,11 @@ def test_a_stranger_s_words_become_one_short_line():
     assert said.isprintable()
 
 
-def test_only_one_module_speaks_http_to_strangers():
+def test_http_is_spoken_in_three_modules_and_to_strangers_in_one_of_them():
     users = {
         str(path.relative_to(ROOT))
         for path in ROOT.glob("meshctl/**/*.py")
         if re.search(r"^\s*(import|from) httpx", path.read_text(), re.MULTILINE)
     }
-    assert users == {"meshctl/adapters/hooks.py"}
+    ours = {"meshctl/adapters/istio/istiod.py", "meshctl/adapters/prometheus/transport.py"}
+    assert users == {"meshctl/adapters/hooks.py"} | ours

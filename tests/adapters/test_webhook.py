@@ -25,7 +25,7 @@ from tests.core.small_world import START, release_of
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hooks.md"
 RELEASE = release_of("2.0.0")
 SECRET = "a-secret-to-sign-with"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 def event_of(number=1, message="2.0.0 goes from 1 % to 10 %", *, moved=False):

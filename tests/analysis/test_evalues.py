@@ -28,6 +28,8 @@ CLOSE = 1e-6
 ROUNDING = 1e-9
 few = st.integers(1, 6)
 shares = st.floats(0.001, 0.999)
+possible = st.just(0.0) | st.floats(1e-9, 1.0)  # scipy, the oracle, overflows where a share is a subnormal number
+rates = st.just(0.0) | st.floats(1e-9, 0.7)
 
 
 def one(value: float) -> np.ndarray:
@@ -154,7 +156,7 @@ def test_expected_rank_evidence_has_its_known_values(candidate_law, expected):
 
 
 @settings(max_examples=60, deadline=None)
-@given(few, few, shares, st.floats(0.0, 1.0), st.floats(1.05, 300.0))
+@given(few, few, shares, possible, st.floats(1.05, 300.0))
 def test_error_evidence_without_tolerance_is_fair_at_any_error_rate(candidate, baseline, rate, part, ratio):
     found = binomial_expectation(
         lambda c, b: error_ratio(c, candidate, b, baseline, 1.0, one(ratio))[0], candidate, baseline, part * rate, rate
@@ -163,7 +165,7 @@ def test_error_evidence_without_tolerance_is_fair_at_any_error_rate(candidate, b
 
 
 @settings(max_examples=60, deadline=None)
-@given(few, few, st.floats(0.0001, 0.05), st.floats(0.0, 1.0), st.floats(0.1, 12.0), st.floats(1.05, 300.0))
+@given(few, few, st.floats(0.0001, 0.05), possible, st.floats(0.1, 12.0), st.floats(1.05, 300.0))
 def test_error_evidence_is_fair_whatever_factor_both_arms_share(candidate, baseline, rate, part, factor, excess):
     """An incident multiplies the errors of both arms alike: E1 stays fair."""
     a = 1.1
@@ -179,7 +181,7 @@ def test_error_evidence_is_fair_whatever_factor_both_arms_share(candidate, basel
 
 
 @settings(max_examples=60, deadline=None)
-@given(few, few, st.floats(0.0, 0.7), st.floats(0.001, 0.2), st.floats(0.0, 1.0), st.floats(1e-5, 0.5))
+@given(few, few, rates, st.floats(0.001, 0.2), st.floats(0.0, 1.0), st.floats(1e-5, 0.5))
 def test_margin_evidence_is_fair_at_and_beyond_the_margin(candidate, baseline, rate, harm, beyond, expected):
     a = 1.25
     border = a * rate + harm
