@@ -11,6 +11,7 @@ import click
 import pytest
 
 from meshctl.cli.root import COMMANDS, group
+from meshctl.wiring import load_wishes
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -57,6 +58,14 @@ def test_every_command_in_a_document_can_be_typed_as_it_stands(path):
             assert command is not None, f"there is no command {words[0]!r}"
             words = words[1:]
         command.make_context(command.name, list(words), parent=context)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_every_file_of_ours_that_a_command_in_a_document_names_can_be_read(path):
+    for words in _commands(path.read_text(encoding="utf-8")):
+        for option, value in zip(words, words[1:], strict=False):
+            if option in ("-f", "--filename") and (ROOT / value).exists():
+                assert load_wishes(ROOT / value, ()), value
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
