@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from meshctl.adapters.istio.naming import MANAGER
 from meshctl.adapters.istio.wayback import WAY_BACK_ANNOTATION, WayBack
@@ -14,25 +14,30 @@ from meshctl.adapters.kubernetes.api import MANAGER as CREATOR
 from meshctl.adapters.kubernetes.api import Api, Object, Patch
 from meshctl.adapters.kubernetes.kinds import DESTINATION_RULE, RELEASE, VIRTUAL_SERVICE, Kind
 from meshctl.core.errors import Conflict, Refused
-from meshctl.core.model import ABORTED_ANNOTATION, API_VERSION, RUN_ANNOTATION, Release
+from meshctl.core.model import ABORTED_ANNOTATION, RUN_ANNOTATION, Release
 from meshctl.core.ports import Manifest
 from meshctl.core.routes import annotations_of, metadata, sequence, spec_of, subset_labels
 
-Owner = Mapping[str, Any]
+RELEASE_LABEL = "meshctl.dev/release"
+"""On every object made for a release: its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The Release that objects are made for: told by a label, never by an owner reference.
+
+    With a reference they would go with the Release, and its Service would spread all requests over all pods of every
+    version: nobody asked for that (docs/adr/0006-routes-outlive-their-release.md).
+    """
+
+    name: str
+    uid: str
 
 
 def owner_of(api: Api, release: Release) -> Owner | None:
-    """The owner reference by which a release's objects go with it; ``None`` while the release is no object."""
+    """Whom a release's objects are made for; ``None`` while the release is no object."""
     found = api.find(RELEASE, release.metadata.name, release.metadata.namespace)
-    if found is None:
-        return None
-    return {
-        "apiVersion": API_VERSION,
-        "kind": RELEASE.name,
-        "name": release.metadata.name,
-        "uid": found["metadata"]["uid"],
-        "controller": True,
-    }
+    return None if found is None else Owner(release.metadata.name, found["metadata"]["uid"])
 
 
 def check_ours(api: Api, kind: Kind, release: Release, object: Object | None) -> None:
@@ -53,13 +58,8 @@ def check_ours(api: Api, kind: Kind, release: Release, object: Object | None) ->
 
 
 def _owned_by(release: Release, object: Object) -> bool:
-    """A reference to the release by its name counts whatever its uid: the release may have been restored."""
-    return any(
-        each.get("kind") == RELEASE.name
-        and each.get("name") == release.metadata.name
-        and str(each.get("apiVersion")).startswith(f"{RELEASE.group}/")
-        for each in sequence(metadata(object).get("ownerReferences"))
-    )
+    """The name counts, whoever of that name it was: the release may have been restored."""
+    return (metadata(object).get("labels") or {}).get(RELEASE_LABEL) == release.metadata.name
 
 
 def _written_by_us(object: Object) -> bool:
@@ -90,7 +90,7 @@ def _object(manifest: Manifest, owner: Owner | None, marks: Mapping[str, str]) -
     result: Object = copy.deepcopy(dict(manifest))
     result["metadata"]["annotations"] = {**result["metadata"].get("annotations", {}), **marks}
     if owner is not None:
-        result["metadata"]["ownerReferences"] = [dict(owner)]
+        result["metadata"]["labels"] = {**result["metadata"].get("labels", {}), RELEASE_LABEL: owner.name}
     return result
 
 
@@ -109,7 +109,7 @@ def says_the_same(live: Object | None, object: Object) -> bool:
     same_labels = all(
         (have.get("labels") or {}).get(name) == value for name, value in (want.get("labels") or {}).items()
     )
-    return same_marks and same_labels and (have.get("ownerReferences") or []) == (want.get("ownerReferences") or [])
+    return same_marks and same_labels
 
 
 def write(api: Api, kind: Kind, object: Object, live: Object | None) -> Object:

@@ -231,7 +231,7 @@ class IstioMesh:
         back = spare if spare is not None else wished
         before = {} if live is None else {_subset_of(each, live): round(w * 10) for each, w in live.weights.items()}
         return WayBack(
-            owner=str(owner["uid"]) if owner is not None else "",
+            owner=owner.uid if owner is not None else "",
             run=wished.run,
             weights={subsets[version]: weight for version, weight in wished.weights.items()},
             back={subsets[version]: weight for version, weight in back.weights.items()},
