@@ -44,7 +44,7 @@ def quick(path, **limits):
     transport = Transport(
         lambda: access._from_kubeconfig(path, "rude"),
         user="anna",
-        **{"budget_s": 2.0, "attempt_s": 0.5, "silence_s": 0.5, **limits},
+        **{"budget_s": 8.0, "attempt_s": 4.0, "silence_s": 20.0, **limits},
     )
     return ClusterApi(transport, namespace="web")
 
@@ -79,7 +79,8 @@ def test_a_wait_that_leads_beyond_the_budget_is_not_begun(api, rude):
     assert len(rude.asked) == 1
 
 
-def test_attempts_end_with_the_budget(api, rude):
+def test_attempts_end_with_the_budget(rude, tmp_path):
+    api = quick(rude.kubeconfig(tmp_path), budget_s=2.0)
     rude.otherwise = refusal(503, "ServiceUnavailable", "starting")
     with pytest.raises(Unreachable, match=r"reading Pod web/a: http://127.0.0.1:\d+ answered 503: starting"):
         get(api)
@@ -174,7 +175,8 @@ def test_a_redirect_is_not_followed(api, rude):
         get(api)
 
 
-def test_a_proxy_that_answers_html_with_an_error(api, rude):
+def test_a_proxy_that_answers_html_with_an_error(rude, tmp_path):
+    api = quick(rude.kubeconfig(tmp_path), budget_s=0.5)
     rude.otherwise = answer(502, b"<html>Bad Gateway</html>", content_type="text/html")
     with pytest.raises(Unreachable, match="answered 502: an HTML page, so a proxy"):
         get(api)

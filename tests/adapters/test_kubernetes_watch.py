@@ -297,7 +297,8 @@ def test_the_same_event_twice_is_told_once(rude, line):
     assert told == ["a", "a"]
 
 
-def test_a_line_that_falls_silent_is_begun_again_where_it_was(rude, line):
+def test_a_line_that_falls_silent_is_begun_again_where_it_was(rude, tmp_path):
+    line = quick(rude.kubeconfig(tmp_path), silence_s=0.5)
     rude.reply(listing("a"), stream(event("ADDED", thing("b", 11)), silent=True), stream(silent=True))
     with cached(line):
         until(lambda: watched(rude) == ["10", "11"])
