@@ -166,6 +166,16 @@ class _WithRequest:
         return replace(stored, requests=(*stored.requests, self._request))
 
 
+def is_answered(stored: Stored) -> bool:
+    """Whether the state is about the present wish, and no request waits: a spec may have been seen, and its run not
+    begun, since the end of the run before is not in effect yet."""
+    state, wished = stored.state, stored.release.spec.version
+    seen = state.observed_generation == stored.release.metadata.generation
+    followed = wished == state.baseline or wished in state.rejected
+    followed |= state.run is not None and state.run.candidate == wished
+    return seen and followed and not stored.requests
+
+
 def end_of(state: ReleaseState) -> int | None:
     """The exit code of ``wait`` for this state, ``None`` while it is worth waiting (design: objects.md).
 

@@ -40,7 +40,7 @@ def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
       meshctl wait shop --local --for promoted --timeout 30m || page-somebody
       meshctl wait shop --local --for ended
     """
-    from meshctl.app.commands import end_of
+    from meshctl.app.commands import end_of, is_answered
     from meshctl.cli.output import warn_where_nothing_moves
     from meshctl.wiring import parse_duration
 
@@ -51,11 +51,9 @@ def wait_command(target: Target, name: str, goal: str, timeout: str) -> int:
     warn_where_nothing_moves(target)
     for _ in target.changes(name, timeout_s=limit.total_seconds()):
         stored = store.load(name)
-        state = stored.state
-        settled = state.observed_generation == stored.release.metadata.generation
-        code = end_of(state) if settled and not stored.requests else None
+        code = end_of(stored.state) if is_answered(stored) else None
         if code is not None:
-            run = state.run
+            run = stored.state.run
             assert run is not None
             click.echo(f"{run.name} {run.phase} {run.reason or ''}: {run.message}")
             return 0 if goal == "ended" and code == 10 else code

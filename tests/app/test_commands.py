@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from meshctl.app.commands import Applied, acknowledgement, apply, end_of, new_request, serve_directly
+from meshctl.app.commands import Applied, acknowledgement, apply, end_of, is_answered, new_request, serve_directly
 from meshctl.app.tick import Ports
 from meshctl.core.errors import Conflict, InvalidInput, Refused, StoreError
 from meshctl.core.model import (
@@ -211,3 +211,20 @@ def test_nothing_has_ended_before_the_first_run():
 def test_a_wait_ends_where_nothing_or_only_a_person_leads_on(phase, reason, code):
     state = at_gate().store.load("shop").state
     assert end_of(replace(state, run=replace(state.run, phase=phase, reason=reason))) == code
+
+
+def test_a_wish_is_answered_by_its_own_run_and_not_by_the_one_before():
+    scene = Scene()
+    stored = scene.store.load("shop")
+    assert is_answered(stored)
+    later = replace(stored.release.spec, version=NEW)
+    seen = replace(stored, release=replace(stored.release, spec=later))
+    assert not is_answered(seen), "seen, but its run waits until the end of the one before is in effect"
+    assert is_answered(replace(seen, state=replace(seen.state, rejected=(NEW,))))
+    unseen = replace(stored.release, metadata=replace(stored.release.metadata, generation=9))
+    assert not is_answered(replace(stored, release=unseen))
+    scene.ask("pause")
+    assert not is_answered(scene.store.load("shop"))
+    scene.put(NEW)
+    scene.run(2)
+    assert is_answered(scene.store.load("shop"))
