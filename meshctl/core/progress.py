@@ -118,7 +118,8 @@ def _enter_first_stage(turn: Turn, seen: Seen) -> None:
     can say so on them, and no raise that sleeps somewhere is made after that."""
     run = turn.active
     if seen.live is None or seen.live.run != run.name:
-        turn.wait_for(f"the routes of {run.name} to be written")
+        lacks = f": {seen.live.lacks}" if seen.live is not None and seen.live.lacks else ""
+        turn.wait_for(f"the routes of {run.name} to be written{lacks}")
         return
     weight = run.stages[0].weight
     turn.enter_stage(Move.READY, 0, None, f"{run.candidate} is ready and gets {weight:g} %")

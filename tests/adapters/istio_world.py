@@ -115,6 +115,9 @@ class IstioWorld:
             if name not in self.pods:
                 labels = {"app": "shop", "version": version}
                 self.user.create(POD, {"metadata": {"name": name, "namespace": "default", "labels": labels}})
+            pod = self.user.get(POD, name, "default")
+            pod["status"] = {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+            self.user.replace(POD, pod, subresource="status")
             self.pods[name] = ready
         endpoints = [
             {"addresses": ["10.244.0.1"], "conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": name}}

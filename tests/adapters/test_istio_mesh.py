@@ -184,12 +184,33 @@ def test_a_subset_that_a_proxy_may_still_use_stays_until_the_next_write(shop, im
     assert set(subset_labels(shop.rule)) == {"v2-0-0"}
 
 
-def test_traffic_is_not_sent_where_no_endpoint_is_ready(shop):
+def test_traffic_is_not_sent_where_no_pod_is_ready(shop):
     shop.start_pods(NEW, ready=False)
     before = shop.service
-    with pytest.raises(Refused, match=rf"no ready endpoint of Service shop where traffic is to go \({NEW} 0\)"):
+    with pytest.raises(Refused, match=rf"no ready pod behind Service shop where traffic is to go \({NEW} 0\)"):
         shop.apply(10.0)
     assert shop.service == before
+
+
+def test_a_pod_that_is_being_deleted_counts_for_nothing_though_it_is_still_an_endpoint(shop):
+    for pod in shop.user.list(POD, "default", labels=f"version={NEW}").items:
+        pod["metadata"]["finalizers"] = ["example.com/wait"]
+        shop.user.replace(POD, pod)
+        shop.user.delete(POD, pod["metadata"]["name"], "default")
+    with pytest.raises(Refused, match="no ready pod behind Service shop"):
+        shop.apply(10.0)
+
+
+def test_why_a_write_was_refused_is_told_with_the_routes_until_one_succeeds(shop):
+    shop.start_pods(NEW, ready=False)
+    with pytest.raises(Refused):
+        shop.apply(10.0)
+    live = shop.mesh.read(shop.release)
+    assert live.in_effect
+    assert "no ready pod behind Service shop" in live.lacks
+    shop.start_pods(NEW)
+    shop.apply(10.0)
+    assert "no ready pod" not in shop.mesh.read(shop.release).lacks
 
 
 def test_traffic_is_not_sent_before_every_proxy_knows_the_subset(world, impatient):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from meshctl.adapters.istio import adopt, generated
 from meshctl.adapters.istio.confirm import DataPlane
-from meshctl.adapters.istio.endpoints import check_protocol, ready_endpoints
+from meshctl.adapters.istio.endpoints import check_protocol, ready_pods
 from meshctl.adapters.istio.live import Live, live_of
 from meshctl.adapters.istio.looking import Eyes, adoption_of
 from meshctl.adapters.istio.naming import revision_of
@@ -21,7 +21,7 @@ from meshctl.core.ports import NO_ROUTES, Clock, Manifest
 from meshctl.core.routes import subset_labels
 from meshctl.core.tenancy import Claims, foreign_names
 
-WARM_S = 5.0
+WARM_S = 3.0
 """How long a raise waits for the proxies to know a new subset and its endpoints, in seconds, before it is refused."""
 
 SETTLE_S = 1.5
@@ -47,20 +47,22 @@ class IstioMesh:
         self._api, self._clock = api, clock
         self._claims = claims or Claims()
         self._eyes = Eyes(api, data_plane, cluster_domain=self._claims.cluster_domain, monotonic=monotonic)
+        self._refused: dict[tuple[str, str], str] = {}
 
     # -------------------------------------------------------------------------------- the port
 
     def read(self, release: Release) -> LiveRouting | None:
         """What the objects say, and whether every proxy works by just that.
 
-        Weights are those of all routes that are no preview, or of the adopted ones.  Raises `Refused` for a foreign
-        object of our name, `InvalidInput` where adopted routes are not there or not told apart.
+        Weights are those of all routes that are no preview, or of the adopted ones.  What is lacking may also be what
+        the last write was refused for, or what the next version needs.  Raises `Refused` for a foreign object of our
+        name, `InvalidInput` where adopted routes are not there or not told apart.
         """
         live = self._eyes.live(release)
         if live is None:
             return None
         lacks = self._eyes.lacks(release, live)
-        wants = "" if lacks else self._eyes.wants(release, live)
+        wants = "" if lacks else self._refused.get(_key(release)) or self._eyes.wants(release, live)
         return LiveRouting(live.weights, live.run, live.aborted, live.revision, not lacks, lacks or wants)
 
     def apply(
@@ -79,6 +81,34 @@ class IstioMesh:
         adopted objects that lack something, `Refused` for foreign ones, `Conflict` when the routes are not those of
         ``expected`` any more.
         """
+        try:
+            revision = self._apply(release, objects, fallback, expected)
+        except (Refused, InvalidInput) as error:
+            self._refused[_key(release)] = str(error.args[0])
+            raise
+        self._refused.pop(_key(release), None)
+        return revision
+
+    def lower(self, release: Release, run: str) -> str | None:
+        """Go the way back that the routes carry: one JSON patch (`meshctl.adapters.istio.wayback`)."""
+        self._refused.pop(_key(release), None)
+        return lower_routes(self._api, release, run)
+
+    def confirm(self, release: Release, revision: str, timeout_s: float) -> bool:
+        """Ask until every proxy works by ``revision``; false when one does not within ``timeout_s`` seconds, or when
+        another revision is live."""
+
+        def arrived() -> bool:
+            live = self._eyes.live(release)
+            return live is not None and live.revision == revision and not self._eyes.lacks(release, live)
+
+        return self._eyes.wait(arrived, timeout_s)
+
+    # -------------------------------------------------------------------------------- writing
+
+    def _apply(
+        self, release: Release, objects: Sequence[Manifest], fallback: Sequence[Manifest], expected: str | None
+    ) -> str:
         self._check_names(release)
         wished = wished_of(release, objects)
         spare = wished_of(release, fallback) if fallback else None
@@ -92,20 +122,6 @@ class IstioMesh:
         if adoption is not None:
             return self._adopt(release, adoption, wished, spare, live, rising)
         return self._generate(release, wished, spare, live, rising)
-
-    def lower(self, release: Release, run: str) -> str | None:
-        """Go the way back that the routes carry: one JSON patch (`meshctl.adapters.istio.wayback`)."""
-        return lower_routes(self._api, release, run)
-
-    def confirm(self, release: Release, revision: str, timeout_s: float) -> bool:
-        """Ask until every proxy works by ``revision``; false when one does not within ``timeout_s`` seconds, or when
-        another revision is live."""
-
-        def arrived() -> bool:
-            live = self._eyes.live(release)
-            return live is not None and live.revision == revision and not self._eyes.lacks(release, live)
-
-        return self._eyes.wait(arrived, timeout_s)
 
     # -------------------------------------------------------------------------------- checks
 
@@ -121,11 +137,11 @@ class IstioMesh:
 
     def _check_endpoints(self, release: Release, rising: Sequence[str]) -> None:
         """Make before break: whoever is to get more than now must be able to."""
-        found = ready_endpoints(self._api, release, rising)
+        found = ready_pods(self._api, release, rising)
         if not all(found.values()):
             counts = ", ".join(f"{version} {count}" for version, count in sorted(found.items()))
             raise Refused(
-                f"apply the routes of {release.metadata.name}: no ready endpoint of Service {release.spec.service} "
+                f"apply the routes of {release.metadata.name}: no ready pod behind Service {release.spec.service} "
                 f"where traffic is to go ({counts}); no route was changed",
                 hint=f"The Service must select pods of each version, told apart by {release.spec.version_label}.",
             )
@@ -142,7 +158,7 @@ class IstioMesh:
                 hint="A route to a subset that a proxy does not know yet would fail requests; it is tried again.",
             )
 
-    # -------------------------------------------------------------------------------- writing
+    # -------------------------------------------------------------------------------- each ownership
 
     def _adopt(
         self,
@@ -239,6 +255,10 @@ class IstioMesh:
             routes=tuple(routes),
             written=self._clock.now(),
         )
+
+
+def _key(release: Release) -> tuple[str, str]:
+    return (release.metadata.namespace, release.metadata.name)
 
 
 def _expect(release: Release, live: Live | None, expected: str | None) -> None:
