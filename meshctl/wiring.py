@@ -228,7 +228,7 @@ class Embedded:
         self._workloads = LocalWorkloads(base, self._wished, self._server.pools)
         self._template_dir = template_dir
         self._outward = Outward(base, SystemClock(), **(webhook or {}))
-        self.monotonic = time.monotonic
+        self.monotonic, self.deliveries = time.monotonic, self._outward.deliveries
 
     @cached_property
     def ports(self) -> Ports:

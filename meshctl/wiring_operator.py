@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,6 +124,10 @@ class Operator:
             hooks=self._hooks(),
             notices=self._notices,
         )
+
+    def deliveries(self) -> Mapping[str, int]:
+        """What became of the webhook's events so far, by outcome; nothing without one."""
+        return {} if self._webhook is None else self._webhook.counts()
 
     def close(self) -> None:
         """Deliver the last events, if that is quick; let go of everything else."""

@@ -112,6 +112,10 @@ class ClusterWorld:
         for cache in self._caches.values():
             cache.stop()
 
+    def deliveries(self) -> Mapping[str, int]:
+        """What became of the webhook's events so far, by outcome."""
+        return self._operator.deliveries()
+
     # -------------------------------------------------------------------------------- what there is
 
     def names(self) -> Sequence[str]:

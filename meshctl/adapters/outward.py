@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from meshctl.adapters.background import Background
@@ -34,6 +35,10 @@ class Outward:
         where = {"url": url, "secret_file": secret_file, "secret_env": secret_env}
         self._webhook = webhook_of(self._background, secrets, clock, **where)
         self.notices: Notices = self._webhook or NoNotices()
+
+    def deliveries(self) -> Mapping[str, int]:
+        """What became of the webhook's events so far, by outcome; nothing without one."""
+        return {} if self._webhook is None else self._webhook.counts()
 
     def stop(self) -> None:
         """Deliver the last events, if that is quick; give up what is under way."""

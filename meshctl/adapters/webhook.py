@@ -86,6 +86,10 @@ class Webhook:
                 self._busy = True
                 self._background.start(self._deliver_all())
 
+    def counts(self) -> dict[str, int]:
+        """How many events had which end so far."""
+        return {"delivered": self.delivered, "failed": self.failed, "dropped": self.dropped}
+
     def flush(self, within_s: float = FLUSH_S) -> bool:
         """Wait until everything was delivered or given up; false when that took too long."""
         deadline = time.monotonic() + within_s

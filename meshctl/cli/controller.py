@@ -58,7 +58,7 @@ def controller_command(**options: Any) -> int:
     election = Election(lease_of(place, instance()))
     scope = "" if named.all_namespaces else place.namespace
     world = ClusterWorld(place.api, scope, settings, watches=True, may_raise=election.held, instance=instance())
-    with observed(options["metrics"]) as observer:
+    with observed(options["metrics"], world.deliveries) as observer:
         controller = ClusterController(world, election, observer, workers=options["workers"])
         with ended_by_signals(controller.stop):
             controller.run()

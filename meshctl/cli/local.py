@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,13 +126,15 @@ def up_command(
     from meshctl.controller.logs import configure
 
     configure(log_format)
-    with _observed(target.base, metrics) as observer:
+    with _observed(target.base, metrics, mesh.deliveries) as observer:
         LocalController(mesh, observer).run()
     return 0
 
 
 @contextmanager
-def _observed(base: Path, address: str | None) -> Iterator[Observer | None]:
+def _observed(
+    base: Path, address: str | None, deliveries: Callable[[], Mapping[str, int]]
+) -> Iterator[Observer | None]:
     """Somebody to tell of what the controller does, if that is wished; where is written beside the store."""
     if address is None:
         yield None
@@ -144,7 +146,7 @@ def _observed(base: Path, address: str | None) -> Iterator[Observer | None]:
         )
     from meshctl.controller.metrics import ControllerMetrics, serving
 
-    metrics, told = ControllerMetrics(), base / METRICS_FILE
+    metrics, told = ControllerMetrics(deliveries=deliveries), base / METRICS_FILE
     with serving(metrics, address) as url:
         try:
             told.write_text(url, encoding="utf-8")

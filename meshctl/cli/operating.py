@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,14 +108,14 @@ def instance() -> str:
 
 
 @contextmanager
-def observed(address: str | None) -> Iterator[Observer | None]:
+def observed(address: str | None, deliveries: Callable[[], Mapping[str, int]]) -> Iterator[Observer | None]:
     """Somebody to tell of what the controller does, served at ``address``, if that is wished."""
     if address is None:
         yield None
         return
     from meshctl.controller.metrics import ControllerMetrics, serving
 
-    metrics = ControllerMetrics(namespaced=True)
+    metrics = ControllerMetrics(namespaced=True, deliveries=deliveries)
     with serving(metrics, address) as url:
         click.echo(f"metrics are on {url}/metrics", err=True)
         yield metrics

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,13 +46,20 @@ class _Known:
 class ControllerMetrics:
     """Observes a controller's ticks and answers Prometheus from another thread.
 
-    ``namespaced``: releases are named ``namespace/release``, and each sample has both as labels.
+    ``namespaced``: releases are named ``namespace/release``, and each sample has both as labels.  ``deliveries`` tells
+    what became of the webhook's events so far, by outcome; nothing without a webhook.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic, *, namespaced: bool = False) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        namespaced: bool = False,
+        deliveries: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._place = ("namespace", "release") if namespaced else ("release",)
-        self._monotonic = monotonic
+        self._monotonic, self._deliveries = monotonic, deliveries
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
         self._round_at: float | None = None
@@ -122,6 +129,8 @@ class ControllerMetrics:
         with self._lock:
             for name, known in sorted(self._known.items()):
                 _tell(families, tuple(name.split("/")), known)
+        for outcome, count in self._deliveries().items():
+            families["events"].add_metric((outcome,), count)
         return list(families.values())
 
 
@@ -143,6 +152,11 @@ def _families(place: tuple[str, ...]) -> dict[str, Any]:
     }
     families["verdict"] = CounterMetricFamily(
         "meshctl_analysis_verdict", "Looks of the judge at a release, by what he said.", labels=(*place, "verdict")
+    )
+    families["events"] = CounterMetricFamily(
+        "meshctl_webhook_events",
+        "Events of the webhook: delivered, failed after every attempt, dropped from a full queue.",
+        labels=("outcome",),
     )
     return families
 

@@ -70,7 +70,7 @@ def test_every_event_is_posted_in_order_and_signed(make):
         webhook = make(server.url)
         webhook.tell(RELEASE, [event_of(1), event_of(2, moved=True)])
         assert webhook.flush(PATIENCE_S)
-    assert (webhook.delivered, webhook.failed, webhook.dropped) == (2, 0, 0)
+    assert webhook.counts() == {"delivered": 2, "failed": 0, "dropped": 0}
     one, two = (json.loads(heard.body) for heard in server.heard)
     identity = one.pop("id")
     assert re.fullmatch("[0-9a-f]{32}", identity)

@@ -27,13 +27,14 @@ PROMISED = {
     "meshctl_analysis_evalue_log",
     "meshctl_analysis_samples",
     "meshctl_reconcile_seconds",
+    "meshctl_webhook_events_total",
 }
-LABELS = {"release", "kind", "phase", "verdict", "evidence", "arm", "le"}
+LABELS = {"release", "kind", "phase", "verdict", "evidence", "arm", "le", "outcome"}
 
 
 @pytest.fixture
 def metrics():
-    return ControllerMetrics()
+    return ControllerMetrics(deliveries=lambda: {"delivered": 3, "failed": 2, "dropped": 1})
 
 
 def get(url):
@@ -124,6 +125,16 @@ def test_the_names_are_the_promised_ones_and_no_label_is_free_text(metrics):
     assert ours == PROMISED
     labels = {label.partition("=")[0] for key in found if key[0].startswith("meshctl_") for label in key[1:]}
     assert labels == LABELS
+
+
+def test_what_became_of_the_webhooks_events_is_counted_where_there_is_one(metrics):
+    name = "meshctl_webhook_events_total"
+    assert {key[1]: value for key, value in samples(metrics).items() if key[0] == name} == {
+        "outcome=delivered": 3,
+        "outcome=failed": 2,
+        "outcome=dropped": 1,
+    }
+    assert not [key for key in samples(ControllerMetrics()) if key[0] == name]
 
 
 def test_health_follows_the_rounds_and_readiness_the_trouble():
