@@ -135,6 +135,22 @@ def test_a_mesh_that_stalls_gets_a_bounded_number_of_connections_so_that_it_can_
             connection.close()
 
 
+def test_who_cannot_keep_up_waits_for_a_connection_and_fails_nothing(tmp_path):
+    out, few = tmp_path / "out.json", ["--requests", "100", "--connections", "4", "--timeout", "1"]
+    with replica(LATENCY_MS="100", SIGMA="0") as (_, port):
+        subprocess.run(command(port, out, 400, *few), check=True, timeout=PATIENCE_S)
+    counts = read(out)
+    assert (counts.requests, counts.failed) == (100, 0)
+    assert counts.version("1.0.0").quantile_ms(0.99) > 1000
+
+
+def test_an_answer_that_does_not_come_in_time_has_failed(tmp_path):
+    out = tmp_path / "out.json"
+    with replica(LATENCY_MS="5000", SIGMA="0") as (_, port):
+        subprocess.run(command(port, out, 100, "--requests", "5", "--timeout", "0.2"), check=True, timeout=PATIENCE_S)
+    assert read(out).causes == {"timed out": 5}
+
+
 def test_on_sigterm_it_waits_for_what_is_on_its_way_and_counts_it(tmp_path):
     out = tmp_path / "out.json"
     with replica(LATENCY_MS="300", SIGMA="0") as (_, port):
