@@ -78,6 +78,7 @@ class ClusterWorld:
         self._adopted: dict[Place, str] = {}
         self._moving: dict[str, Place] = {}
         self._look: Callable[[str], None] = lambda name: None
+        self._filled = False
         self._lookout = Lookout(lambda place, release: self._look(f"{place}/{release}"), self._operator.forget)
         self._releases.tell(self._release_changed)
         if watches:
@@ -103,6 +104,7 @@ class ClusterWorld:
         except BaseException:
             self.stop()
             raise
+        self._filled = True
 
     def stop(self) -> None:
         """Write what is not written yet, let go of all lines."""
@@ -188,8 +190,8 @@ class ClusterWorld:
             self._look(label)
 
     def _routes_changed(self, kind: Kind, namespace: str, name: str) -> None:
-        """Somebody else wrote routes: his hand is seen at once."""
-        if self._near.is_own(kind, name, namespace):
+        """Somebody else wrote routes: his hand is seen at once.  What was there before is asked for by `strayed`."""
+        if not self._filled or self._near.is_own(kind, name, namespace):
             return
         with self._lock:
             label = self._adopted.get((namespace, name), f"{namespace}/{name}")
