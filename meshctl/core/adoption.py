@@ -67,7 +67,6 @@ def missing_for(
         for version, names in named.items():
             if len(names) == 1:
                 yield from _destination_problems(release, route, version, names[0], own)
-        yield from _strangers(route, own, {name for name, each in subsets.items() if each in versions})
 
 
 def _no_rule(release: Release, adopt: Adoption) -> str:
@@ -88,11 +87,19 @@ def _destination_problems(release: Release, route: HttpRoute, version: str, subs
         yield f"{route.label} has several destinations for version {version}; which one is meant?"
 
 
-def _strangers(route: HttpRoute, own: str, subsets: set[str]) -> Iterator[str]:
-    """A destination beside the two versions takes a share that nobody decided."""
-    for each in route.destinations:
-        if each.weight and (each.host != own or each.subset not in subsets) and not _alone_and_whole(route, each, own):
-            yield f"{route.label} also sends requests to {each}; set its weight to 0, or leave the route to others"
+def strangers_beside(
+    release: Release, versions: Sequence[str], service: Mapping[str, Any], rule: Mapping[str, Any]
+) -> Iterator[str]:
+    """Destinations beside these versions that take a share which nobody decided."""
+    adopt = release.spec.mesh.adopt
+    assert adopt is not None
+    own = full_host(release.spec.service, release.metadata.namespace)
+    subsets = {name for name, each in subset_versions(rule, release.spec.version_label).items() if each in versions}
+    for route in adopted_routes(adopt, service)[0]:
+        for each in route.destinations:
+            known = each.host == own and each.subset in subsets
+            if each.weight and not known and not _alone_and_whole(route, each, own):
+                yield f"{route.label} also sends requests to {each}; set its weight to 0, or leave the route to others"
 
 
 def _alone_and_whole(route: HttpRoute, destination: Destination, own: str) -> bool:

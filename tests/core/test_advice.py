@@ -10,6 +10,7 @@ import pytest
 from meshctl.adapters.manifests import load_text
 from meshctl.adapters.yaml12 import write_documents
 from meshctl.core.advice.advise import RULES, advise_release, advise_workload
+from meshctl.core.advice.cluster import CLUSTER_RULES
 from meshctl.core.model import AnalysisSpec, Metadata, Release, ReleaseSpec, ServiceLevel
 
 SOUND = {"analysis": {"slo": {"maxErrorRate": 0.05}}}
@@ -130,7 +131,7 @@ TOGETHER = {
     "drain-shorter-than-timeout": ({"mesh": {"timeout": "10s"}}, {"drain": "5s"}, ("mesh", "timeout")),
 }
 
-ELSEWHERE = {"gate-out-of-reach", "unknown-rule"}
+ELSEWHERE = {"gate-out-of-reach", "unknown-rule", *(each.id for each in CLUSTER_RULES)}
 
 
 def found(advice, rule):

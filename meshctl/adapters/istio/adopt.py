@@ -17,7 +17,7 @@ from meshctl.adapters.istio.wayback import (
 from meshctl.adapters.istio.wished import Wished
 from meshctl.adapters.kubernetes.api import Api, Object, Patch
 from meshctl.adapters.kubernetes.kinds import VIRTUAL_SERVICE
-from meshctl.core.adoption import adopted_lies, adopted_routes, missing_for
+from meshctl.core.adoption import adopted_lies, adopted_routes, missing_for, strangers_beside
 from meshctl.core.errors import InvalidInput, Refused
 from meshctl.core.model import ABORTED_ANNOTATION, RUN_ANNOTATION, Adoption, Release
 from meshctl.core.routes import annotations_of
@@ -31,8 +31,11 @@ def check_routes(adopt: Adoption, service: Object) -> None:
 
 
 def what_is_missing(release: Release, versions: Sequence[str], live: Live) -> str:
-    """What the user must add before these versions can be given weights; empty when nothing."""
-    return next((_title(live.service, each) for each in missing_for(release, versions, live.service, live.rule)), "")
+    """What the user must add or take out before these versions can be given weights; empty when nothing."""
+    found = list(missing_for(release, versions, live.service, live.rule))
+    if not found and live.rule is not None:
+        found += strangers_beside(release, versions, live.service, live.rule)
+    return _title(live.service, found[0]) if found else ""
 
 
 def check_first_contact(live: Live, wished: Wished) -> None:

@@ -11,10 +11,12 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 from meshctl.core.advice.analysis import ANALYSIS_RULES
+from meshctl.core.advice.cluster import CLUSTER_RULES
 from meshctl.core.advice.mesh import MESH_RULES
 from meshctl.core.advice.pods import POD_RULES
 from meshctl.core.advice.rule import Path, Rule
 from meshctl.core.advice.stages import STAGE_RULES
+from meshctl.core.advice.surroundings import Placed, Surroundings
 from meshctl.core.advice.workload import TOGETHER_RULES, WORKLOAD_RULES
 from meshctl.core.model import Metadata, Release, Workload
 
@@ -54,6 +56,7 @@ RULES: Mapping[str, Rule[Any]] = {
         POD_RULES,
         TOGETHER_RULES,
         WORKLOAD_RULES,
+        CLUSTER_RULES,
         (OUT_OF_REACH, UNKNOWN_RULE),
     )
     for each in book
@@ -66,6 +69,11 @@ def advise_release(release: Release, workload: Workload | None = None) -> list[A
     if workload is not None:
         found += _look(TOGETHER_RULES, (release, workload))
     return [*without_ignored(release.metadata, found), *_misspelt(release.metadata)]
+
+
+def advise_in_cluster(release: Release, around: Surroundings) -> list[Advice]:
+    """Everything worth a word about a release among the objects of a live cluster."""
+    return without_ignored(release.metadata, _look(CLUSTER_RULES, Placed(release, around)))
 
 
 def advise_workload(workload: Workload) -> list[Advice]:
