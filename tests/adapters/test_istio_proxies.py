@@ -143,8 +143,13 @@ def test_an_istiod_that_does_not_answer_is_not_in_effect_and_what_was_in_effect_
     push(mesh.istiods[0])
     mesh.istiods[0].unreachable = True
     assert "does not answer" in mesh.lacks(wish)
-    mesh.istiods.clear()
+    istiod = mesh.istiods.pop()
     assert "no istiod" in mesh.lacks(wish)
+    mesh.istiods.append(istiod)
+    istiod.unreachable = False
+    assert mesh.lacks(wish) == ""
+    istiod.unreachable = True
+    assert mesh.lacks(wish) == ""
 
 
 def test_where_istiod_shows_nothing_to_us_that_is_said_by_an_error(mesh):

@@ -85,7 +85,7 @@ class ProxyAcknowledgements:
         self._istiods, self._is_running, self._monotonic = istiods, is_running, monotonic
         self._routes: dict[Key, _Progress] = {}
         self._subsets: dict[Key, _Progress] = {}
-        self._foreign: dict[tuple[Key, str], float] = {}
+        self._foreign: dict[Key, dict[str, float]] = {}
         self._own: dict[Key, str] = {}
         self._last: set[str] = set()
         self._gone: dict[str, float] = {}
@@ -97,6 +97,8 @@ class ProxyAcknowledgements:
     def lacks_routes(self, wish: Wish) -> str:
         """Raises `Forbidden` when istiod does not let us see its proxies."""
         progress = self._progress(self._routes, wish.key, wish.revision, _significant(wish))
+        if progress.arrived:
+            return ""
         if progress.overtaken and self._monotonic() - progress.since < SETTLE_S:
             return "the routes written just before may still be on their way"
         try:
@@ -116,6 +118,9 @@ class ProxyAcknowledgements:
             names = " or ".join("/".join(each) for each in wish.services) or "its VirtualService"
             return f"none of the {connected} connected proxies has the routes of {names}"
         progress.arrived = True
+        progress.settled.clear()
+        progress.quiet.clear()
+        self._forget()
         return ""
 
     def _lacks_at(self, look: _Look, wish: Wish, progress: _Progress) -> tuple[str, int]:
@@ -175,7 +180,7 @@ class ProxyAcknowledgements:
         if self._monotonic() - progress.quiet.setdefault(proxy.id, self._monotonic()) >= SETTLE_S:
             progress.settled.add(proxy.id)
             if agreed is None:
-                self._foreign[(wish.key, proxy.id)] = self._monotonic()
+                self._foreign.setdefault(wish.key, {})[proxy.id] = self._monotonic()
 
     @staticmethod
     def _agreement(istiod: Istiod, proxy: Proxy, wish: Wish) -> bool | None:
@@ -265,12 +270,22 @@ class ProxyAcknowledgements:
     def _lost(self, key: Key) -> Iterator[str]:
         for proxy in list(self._gone):
             with suppress(Forbidden):
-                if (key, proxy) not in self._foreign and self._is_running(proxy):
+                if proxy not in self._foreign.get(key, ()) and self._is_running(proxy):
                     yield f"{proxy} runs and is connected to no istiod, so it works by what it had"
 
     def _is_foreign(self, key: Key, proxy: Proxy) -> bool:
-        since = self._foreign.get((key, proxy.id))
+        since = self._foreign.get(key, {}).get(proxy.id)
         return since is not None and self._monotonic() - since < FOREIGN_FOR_S
+
+    def _forget(self) -> None:
+        """Let go of what was known for long enough, of releases that nobody writes any more too."""
+        limit = self._monotonic() - FOREIGN_FOR_S
+        for key, known in list(self._foreign.items()):
+            kept = {proxy: since for proxy, since in known.items() if since > limit}
+            if kept:
+                self._foreign[key] = kept
+            else:
+                self._foreign.pop(key, None)
 
     def _progress(self, book: dict[Key, _Progress], key: Key, revision: str, routes: Routes = frozenset()) -> _Progress:
         found = book.get(key)
