@@ -29,7 +29,7 @@ from common import record, rows, table
 
 from meshctl.adapters.clock import SystemClock
 from meshctl.adapters.envoy.bootstrap import BOUNDS_MS
-from meshctl.adapters.judge import AnalysisJudge
+from meshctl.adapters.late_judge import LateJudge
 from meshctl.adapters.memory import FakeWorkloads
 from meshctl.adapters.mesh_memory import FakeMesh
 from meshctl.adapters.store_sqlite import SqliteStore
@@ -110,7 +110,7 @@ class Folder(Embedded):
             mesh=FakeMesh(),
             workloads=FakeWorkloads(clock, {OLD: 2, NEW: 2}),  # type: ignore[arg-type]
             metrics=SteadyMetrics(),
-            judge=AnalysisJudge(),
+            judge=LateJudge(),
             renderer=TemplateRenderer(None),
             clock=clock,
         )

@@ -234,7 +234,7 @@ class Embedded:
     def ports(self) -> Ports:
         from meshctl.adapters.envoy.mesh import EnvoyMesh
         from meshctl.adapters.envoy.metrics import EnvoyMetrics
-        from meshctl.adapters.judge import AnalysisJudge
+        from meshctl.adapters.late_judge import LateJudge
         from meshctl.adapters.templates import TemplateRenderer
 
         clock = SystemClock()
@@ -243,7 +243,7 @@ class Embedded:
             mesh=EnvoyMesh(self._server),
             workloads=self._workloads,
             metrics=EnvoyMetrics(self._server, clock),
-            judge=AnalysisJudge(),
+            judge=LateJudge(),
             renderer=TemplateRenderer(self._template_dir),
             clock=clock,
             hooks=self._outward.hooks,

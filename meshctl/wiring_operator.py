@@ -15,11 +15,11 @@ from meshctl.adapters.istio.istiods import Istiods
 from meshctl.adapters.istio.mesh import IstioMesh
 from meshctl.adapters.istio.proxies import ProxyAcknowledgements
 from meshctl.adapters.istio.share import ObservedShare
-from meshctl.adapters.judge import AnalysisJudge
 from meshctl.adapters.kubernetes.api import Api
 from meshctl.adapters.kubernetes.kinds import POD
 from meshctl.adapters.kubernetes.rendering import DeploymentRenderer
 from meshctl.adapters.kubernetes.workloads import KubernetesWorkloads
+from meshctl.adapters.late_judge import LateJudge
 from meshctl.adapters.outward import webhook_of
 from meshctl.adapters.prometheus.metrics import PrometheusMetrics
 from meshctl.adapters.prometheus.settings import PrometheusSettings
@@ -100,7 +100,7 @@ class Operator:
         self.forget = self._workloads.forget
         self._routes = TemplateRenderer(settings.template_dir)
         self._renderer = _OneAtATime(self._routes)
-        self._judge = AnalysisJudge()
+        self._judge = LateJudge()
         self._webhook = webhook_of(
             self._background,
             self._secrets,

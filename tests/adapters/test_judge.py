@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from meshctl.adapters.judge import AnalysisJudge, classic_figures
+from meshctl.adapters.late_judge import LateJudge
 from meshctl.core.errors import JudgeError
 from meshctl.core.model import (
     DEFAULT_STAGES,
@@ -93,3 +96,25 @@ def test_classic_figures_are_those_of_the_newest_stage_with_both_versions():
 
 def test_without_a_comparable_block_there_are_no_classic_figures():
     assert classic_figures([replace(block(0), entry=-1)]) == []
+
+
+def test_a_judge_that_is_loaded_late_says_the_same():
+    analysis, late, early = AnalysisSpec(warm_up=WarmUp.NONE), LateJudge(), AnalysisJudge()
+    states = [judge.learn("", analysis, [replace(block(0), entry=-1)]) for judge in (late, early)]
+    assert states[0] == states[1]
+    words = [judge.fold(states[0], analysis, FIRST, [block(1), block(2, bad=3)]) for judge in (late, early)]
+    assert words[0] == words[1]
+
+
+def test_a_controller_without_a_moving_release_never_loads_the_statistics(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from meshctl.wiring import Embedded, EmbeddedPlace\n"
+        f"base = Path({str(tmp_path / 'm')!r})\n"
+        "EmbeddedPlace(base).store(create=True)\n"
+        "Embedded(base).ports\n"
+        "print(sorted({'numpy', 'scipy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
