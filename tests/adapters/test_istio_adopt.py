@@ -315,7 +315,7 @@ def routes(draw):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(routes(), MORE, st.dictionaries(TEXT, TEXT, max_size=3), st.lists(st.sampled_from([0.1, 1.0, 50.0]), max_size=3))
 def test_whatever_else_is_in_the_object_survives_every_write(http, more, notes, weights):
     world = IstioWorld(Ownership.ADOPT)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from meshctl.adapters.istio import mesh as mesh_module
+from meshctl.adapters.istio import proxies
 from meshctl.adapters.istio.wayback import WAY_BACK_ANNOTATION, lower_routes
 from meshctl.adapters.kubernetes.api import Patch
 from meshctl.adapters.kubernetes.kinds import (
@@ -25,6 +26,12 @@ from meshctl.core.routes import subset_labels
 from tests.adapters.istio_world import NEW, OLD, RENDERER, IstioWorld, root
 
 MESH = (VIRTUAL_SERVICE, DESTINATION_RULE)
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch):
+    """What was written just before is on its way for a moment only."""
+    monkeypatch.setattr(proxies, "SETTLE_S", 0.05)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from meshctl.adapters.istio import proxies
 from meshctl.adapters.memory import FakeMesh, FakeRenderer
 from meshctl.core.errors import Conflict, InvalidInput, MeshctlError, Unreachable
 from meshctl.core.model import Ownership, Routing
@@ -107,6 +108,12 @@ WORLDS = {
     "istio-adopt": lambda base: Istio(Ownership.ADOPT),
     "envoy": Envoy,
 }
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch):
+    """What was written just before is on its way for a moment only."""
+    monkeypatch.setattr(proxies, "SETTLE_S", 0.05)
 
 
 @pytest.fixture(params=[*list(WORLDS)[:-1], pytest.param("envoy", marks=pytest.mark.e2e)])
