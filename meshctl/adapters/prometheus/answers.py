@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
+
+Rows = TypeVar("Rows")
+
+_BOUND = re.compile(rb'"le"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,?')
+"""The bound of a bucket in the JSON of its labels; no value of another label can look like it, quotes are escaped."""
 
 Printable = Callable[[str], str]
 """Makes a stranger's words fit to be told: one line, short, without secrets."""
@@ -21,11 +28,20 @@ class Trouble(Exception):
         self.again, self.wait_s = again, wait_s
 
 
+class TooMuch(Trouble):
+    """More series than can be followed one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Samples of one series by their time, in milliseconds since 1970."""
+    """Samples of one series by their time, in milliseconds since 1970.
 
-    labels: dict[str, str]
+    ``bound`` is the label ``le``, empty where there is none; ``labels`` are all others.  The buckets of a histogram
+    share one object of labels.
+    """
+
+    labels: Mapping[str, str]
+    bound: str
     samples: dict[int, float]
 
 
@@ -38,9 +54,13 @@ class Number:
     value: float
 
 
-class _Entry(msgspec.Struct):
+class _Point(msgspec.Struct):
     metric: dict[str, str]
     value: tuple[float, str] | None = None
+
+
+class _Row(msgspec.Struct):
+    metric: msgspec.Raw
     values: list[tuple[float, str]] = msgspec.field(default_factory=list)
     histograms: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
@@ -68,25 +88,61 @@ class Reader:
     def numbers(self, body: bytes) -> list[Number]:
         """An instant vector.  Raises `Trouble`."""
         found = []
-        for entry in self._entries(body, "vector"):
-            if entry.value is None:
+        for point in self._result(body, "vector", list[_Point]):
+            if point.value is None:
                 raise Trouble(f"{self.place} answered a histogram where a number was asked for")
-            time, value = entry.value
-            found.append(Number(entry.metric, _milliseconds(time), self._value(entry.metric, value)))
+            time, text = point.value
+            value = _float(text)
+            if not (math.isfinite(value) and value >= 0.0):
+                raise self._no_counter(point.metric, text)
+            found.append(Number(point.metric, round(time * 1000), value))
         return found
 
-    def series(self, body: bytes) -> list[Series]:
-        """A matrix: range vectors, or the answer of a range query.  Raises `Trouble`."""
+    def series(self, body: bytes, after_ms: int, until_ms: int) -> list[Series]:
+        """A matrix, of the samples after one instant and until another.  Raises `Trouble`."""
+        known: dict[bytes, Mapping[str, str]] = {}
+        shared: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
         found = []
-        for entry in self._entries(body, "matrix"):
-            if entry.histograms:
-                name = entry.metric.get("__name__", "a series")
+        for row in self._result(body, "matrix", list[_Row]):
+            name = bytes(row.metric)
+            bound = _BOUND.search(name)
+            key = name[: bound.start()] + name[bound.end() :] if bound else name
+            labels = known.get(key)
+            if labels is None:
+                # Mostly a bucket is known by its text; where labels come in another order, by what they say.
+                labels = self._labels(name)
+                labels = known[key] = shared.setdefault(frozenset(labels.items()), labels)
+            if row.histograms:
+                metric = labels.get("__name__", "a series")
                 raise Trouble(
-                    f"{self.place} keeps {name} as a native histogram; classic buckets (_bucket series) are needed"
+                    f"{self.place} keeps {metric} as a native histogram; classic buckets (_bucket series) are needed"
                 )
-            samples = {_milliseconds(time): self._value(entry.metric, value) for time, value in entry.values}
-            found.append(Series(entry.metric, samples))
+            samples = self._samples(labels, row.values, after_ms, until_ms)
+            found.append(Series(labels, bound[1].decode("utf-8", "replace") if bound else "", samples))
         return found
+
+    def _labels(self, name: bytes) -> Mapping[str, str]:
+        try:
+            labels = msgspec.json.decode(name, type=dict[str, str])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Trouble(f"{self.place} answered a matrix that cannot be read") from None
+        labels.pop("le", None)
+        return labels
+
+    def _samples(
+        self, labels: Mapping[str, str], values: list[tuple[float, str]], after_ms: int, until_ms: int
+    ) -> dict[int, float]:
+        try:
+            samples = {time: float(text) for at, text in values if after_ms < (time := round(at * 1000)) <= until_ms}
+        except ValueError:
+            samples = {0: math.nan}
+        if samples and not (sum(samples.values()) < math.inf and min(samples.values()) >= 0.0):
+            raise self._no_counter(labels, next(text for _, text in values if not 0.0 <= _float(text) < math.inf))
+        return samples
+
+    def _no_counter(self, labels: Mapping[str, str], text: str) -> Trouble:
+        name = labels.get("__name__", "a series")
+        return Trouble(f"{self.place} says that {name} is {self.printable(text)}, which no counter can be")
 
     def refusal(self, body: bytes) -> str:
         """What an answer that is not a success says of itself, empty if it does not speak Prometheus's language."""
@@ -96,7 +152,7 @@ class Reader:
             return ""
         return self.printable(": ".join(filter(None, (answer.error_type, answer.error))))
 
-    def _entries(self, body: bytes, wanted: str) -> list[_Entry]:
+    def _result(self, body: bytes, wanted: str, kind: type[Rows]) -> Rows:
         try:
             answer = msgspec.json.decode(body, type=_Answer)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -111,23 +167,16 @@ class Reader:
         if answer.warnings:
             raise Trouble(f"{self.place} gave only part of an answer, and warns: {self.printable(answer.warnings[0])}")
         if answer.data.result_type != wanted:
-            kind = self.printable(answer.data.result_type)
-            raise Trouble(f"{self.place} answered a {kind} where a {wanted} was asked for")
+            found = self.printable(answer.data.result_type)
+            raise Trouble(f"{self.place} answered a {found} where a {wanted} was asked for")
         try:
-            return msgspec.json.decode(answer.data.result, type=list[_Entry])
+            return msgspec.json.decode(answer.data.result, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Trouble(f"{self.place} answered a {wanted} that cannot be read") from None
 
-    def _value(self, labels: dict[str, str], text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and value >= 0.0):
-            name = labels.get("__name__", "a series")
-            raise Trouble(f"{self.place} says that {name} is {self.printable(text)}, which no counter can be")
-        return value
 
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -14,8 +14,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """``at_ms``: the end of the last block, an instant on the grid.  ``cut_ms``: no growth since a scrape before this
-    counts.  ``bounds_ms``: of the latency buckets of this run, empty until they are known.  ``marks``: on which
-    scrapes the counting stood at ``at_ms``, of requests and of latencies; empty where it has just begun.
+    counts.  ``bounds_ms``: of the latency buckets of this run, empty until they are known.  ``mark``: on which scrapes
+    the counting stood at ``at_ms``; empty where it has just begun.
     ``interval_ms`` and ``behind_ms``: of the scrapes, and of Prometheus's clock, when it was last asked.  ``summed``:
     there were too many series to follow each."""
 
@@ -24,7 +24,7 @@ class Cursor:
     at_ms: int
     cut_ms: int
     bounds_ms: tuple[float, ...] = ()
-    marks: tuple[str, str] = ("", "")
+    mark: str = ""
     interval_ms: int = 0
     behind_ms: int = 0
     summed: bool = False
@@ -38,7 +38,7 @@ def write(cursor: Cursor) -> str:
         "at": cursor.at_ms,
         "cut": cursor.cut_ms,
         "bounds": list(cursor.bounds_ms),
-        "marks": list(cursor.marks),
+        "mark": cursor.mark,
         "interval": cursor.interval_ms,
         "behind": cursor.behind_ms,
         "summed": cursor.summed,
@@ -53,14 +53,13 @@ def read(text: str) -> Cursor | None:
         if found["format"] != FORMAT:
             return None
         baseline, candidate = found["versions"]
-        marks = found["marks"]
         return Cursor(
             str(baseline),
             str(candidate),
             int(found["at"]),
             int(found["cut"]),
             tuple(float(bound) for bound in found["bounds"]),
-            (str(marks[0]), str(marks[1])),
+            str(found["mark"]),
             int(found["interval"]),
             int(found["behind"]),
             bool(found["summed"]),

@@ -1,6 +1,7 @@
 """One stretch of time from raw samples: every series followed by itself, cut into blocks.
 
-Requests come first and say where blocks end; latencies are cut at the same places.
+Requests and durations come in one answer, hence from the same scrapes.  Requests say where blocks end; durations are
+cut at the same places.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from meshctl.adapters.prometheus.answers import Series, Trouble
+from meshctl.adapters.prometheus.answers import Series, TooMuch, Trouble
 from meshctl.adapters.prometheus.cursor import Cursor, instant_of
 from meshctl.adapters.prometheus.cutting import (
     Line,
@@ -24,7 +25,7 @@ from meshctl.adapters.prometheus.cutting import (
 from meshctl.adapters.prometheus.differencing import Arm, Grid, Outcome, Proxy, growths_of, proxies_of
 from meshctl.adapters.prometheus.questions import Questions
 from meshctl.adapters.prometheus.settings import PrometheusSettings
-from meshctl.adapters.prometheus.telemetry import Subject, histograms, request_counters
+from meshctl.adapters.prometheus.telemetry import Histograms, Subject, histograms, request_counters
 
 SLICE_S = 120.0
 """So much time is read at once, which bounds an answer however long nobody asked."""
@@ -64,13 +65,15 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
     """All blocks of the stretch after ``cursor``, as far as they can be told now.  Raises `Trouble`."""
     settings, grid = subject.settings, grid_of(subject.settings)
     until = min(now_ms, cursor.at_ms + slice_ms(grid))
-    after = cursor.at_ms - grid.lookback_ms
-    series = questions.samples(subject.requests(), after, until)
-    counters = request_counters(subject, series, cursor.at_ms)
+    series = questions.samples(subject.everything(), cursor.at_ms - grid.lookback_ms, until)
+    if len(series) > settings.series_max:
+        raise TooMuch(f"there are {len(series)} series now, too many to follow each")
+    requests, durations = _apart(settings, series)
+    counters = request_counters(subject, requests, cursor.at_ms)
     proxies = proxies_of(counters)
     if not any(counter.tag[0] is not Arm.STRAY for counter in counters):
         return Stretch((), cursor, "no series" if not counters else "no version")
-    line = _line(cursor, 0, fingerprint(proxies, grid, cursor.at_ms))
+    line = _line(cursor, fingerprint(proxies, grid, cursor.at_ms))
     growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), line)
     last = _last_end(settings, grid, proxies, cursor.at_ms, until, now_ms)
     ends = ends_of(proxies, growths, grid, line, last)
@@ -81,19 +84,30 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
         cursor,
         at_ms=ends[-1],
         cut_ms=line.cut_ms,
-        marks=(fingerprint(proxies, grid, ends[-1]), ""),
+        mark=fingerprint(proxies, grid, ends[-1]),
         interval_ms=interval_ms(proxies, grid, ends[-1]),
     )
     if not settings.latency_metric:
         return Stretch(tuple(Counted(span, Span(span.start_ms, span.end_ms)) for span in spans), following)
-    series = questions.samples(subject.latencies(), after, until)
-    slow, following = _latencies(subject, series, cursor, following, spans)
-    return Stretch(tuple(Counted(*pair) for pair in zip(spans, slow, strict=True)), following)
+    found = histograms(subject, durations, cursor.at_ms)
+    bounds = cursor.bounds_ms or found.bounds_ms()
+    if not bounds or (not found.found and _good(spans) >= FEW):
+        raise Trouble(f"there are requests, but no {settings.latency_metric} with finite buckets of the two versions")
+    slow = _durations(settings, found, bounds, line, ends)
+    blocks = tuple(Counted(*pair) for pair in zip(spans, slow, strict=True))
+    return Stretch(blocks, replace(following, bounds_ms=bounds))
 
 
-def _line(cursor: Cursor, which: int, mark: str) -> Line:
+def _apart(settings: PrometheusSettings, series: Sequence[Series]) -> tuple[list[Series], list[Series]]:
+    """Requests, and durations."""
+    requests = [each for each in series if each.labels.get("__name__") == settings.requests_metric]
+    durations = [each for each in series if each.labels.get("__name__") == settings.latency_metric]
+    return requests, durations
+
+
+def _line(cursor: Cursor, mark: str) -> Line:
     """Where counting begins; anew at the cursor when other scrapes answer than those it stood on."""
-    moved = bool(cursor.marks[which]) and cursor.marks[which] != mark
+    moved = bool(cursor.mark) and cursor.mark != mark
     return Line(cursor.at_ms, max(cursor.cut_ms, cursor.at_ms) if moved else cursor.cut_ms)
 
 
@@ -110,29 +124,15 @@ def _last_end(
     return last
 
 
-def _latencies(
-    subject: Subject, series: Sequence[Series], cursor: Cursor, following: Cursor, spans: Sequence[Span]
-) -> tuple[list[Span], Cursor]:
+def _durations(
+    settings: PrometheusSettings, found: Histograms, bounds_ms: Sequence[float], line: Line, ends: Sequence[int]
+) -> list[Span]:
     """Where requests count from a moment on, durations do so a little later: Envoy may still have shown some of before
     that moment after it."""
-    settings, grid = subject.settings, grid_of(subject.settings)
-    found = histograms(subject, series, cursor.at_ms)
-    bounds = cursor.bounds_ms or found.bounds_ms()
-    if not bounds or (not found.found and _good(spans) >= FEW):
-        raise Trouble(f"there are requests, but no {settings.latency_metric} with finite buckets of the two versions")
-    counters = found.counters(bounds)
-    proxies = proxies_of(counters)
-    line = _line(cursor, 1, fingerprint(proxies, grid, cursor.at_ms))
+    counters = found.counters(bounds_ms)
     late = replace(line, cut_ms=line.cut_ms + round(settings.histogram_lag_s * 1000)) if line.cut_ms else line
-    growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), late)
-    ends = [span.end_ms for span in spans]
-    following = replace(
-        following,
-        bounds_ms=bounds,
-        cut_ms=max(following.cut_ms, line.cut_ms),
-        marks=(following.marks[0], fingerprint(proxies, grid, ends[-1])),
-    )
-    return spans_of(growths, cursor.at_ms, ends), following
+    growths = accepted(growths_of(counters, grid_of(settings), after_ms=line.at_ms), late)
+    return spans_of(growths, line.at_ms, ends)
 
 
 def _good(spans: Sequence[Span]) -> float:

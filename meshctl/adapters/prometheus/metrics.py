@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from meshctl.adapters.prometheus import cursor as cursors
-from meshctl.adapters.prometheus.answers import Trouble
+from meshctl.adapters.prometheus.answers import TooMuch, Trouble
 from meshctl.adapters.prometheus.blocks import Blocks
 from meshctl.adapters.prometheus.cursor import Cursor
 from meshctl.adapters.prometheus.differencing import Grid
@@ -35,11 +35,10 @@ HISTORY_ENTRY = -1
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """When a reading takes place: Prometheus's time, how far it is behind ours, and how many series there are."""
+    """When a reading takes place: Prometheus's time, and how far it is behind ours."""
 
     now_ms: int
     behind_ms: int
-    series: int
 
 
 class PrometheusMetrics:
@@ -83,7 +82,7 @@ class PrometheusMetrics:
         reached none: only what certainly ended after it, up to the last scrape.  Raises `Unreachable`."""
         try:
             questions, subject = Questions(self._prometheus), Subject(release, "", "", self.settings)
-            moment = self._moment(subject, questions)
+            moment = self._moment(questions.now_ms())
             since_ms = round(since.timestamp() * 1000) - moment.behind_ms
             return observe(subject, questions, since_ms, moment.now_ms)
         except Trouble as trouble:
@@ -95,21 +94,24 @@ class PrometheusMetrics:
         self, subject: Subject, text: str, before: Cursor | None, entry: int, weight: float, *, counts: bool
     ) -> Reading:
         questions = Questions(self._prometheus)
-        moment = self._moment(subject, questions)
         if before is None or not counts:
-            beginning = self._beginning(subject, moment, before)
+            moment, beginning = self._beginning(subject, questions, before)
             if counts and not text and entry == HISTORY_ENTRY and self.settings.history_s:
                 return self._history(subject, questions, beginning, moment)
             lost = "the cursor of the metrics was not readable; counting starts anew" if text and counts else None
             return Reading((), cursors.write(beginning), lost)
+        moment = self._moment(questions.now_ms())
         if moment.now_ms < before.at_ms - self._grid.lookback_ms:
-            return self._anew(subject, moment, before, "the clock of Prometheus went back")
+            return self._anew(subject, questions, before, "the clock of Prometheus went back")
         if moment.now_ms - before.at_ms > self.settings.catch_up_s * 1000 + self._grid.lookback_ms:
             away_s = (moment.now_ms - before.at_ms) / 1000
-            return self._anew(subject, moment, before, f"no block was complete for {away_s:.0f} s")
-        if not before.summed and moment.series > self.settings.series_max:
-            return self._anew(subject, moment, before, f"there are {moment.series} series now, too many to follow each")
-        stretches = self._stretches(subject, questions, before, moment)
+            return self._anew(subject, questions, before, f"no block was complete for {away_s:.0f} s")
+        try:
+            stretches = self._stretches(subject, questions, before, moment)
+        except TooMuch as trouble:
+            if before.summed:
+                raise
+            return self._anew(subject, questions, before, str(trouble), summed=True)
         blocks = Blocks(entry, weight, before.summed)
         made = [blocks.of(each, stretch.cursor.bounds_ms) for stretch in stretches for each in stretch.blocks]
         notes = [*blocks.notes(subject), *_skew(moment), stretches[-1].why]
@@ -117,17 +119,18 @@ class PrometheusMetrics:
         kept = text if following.at_ms == before.at_ms else cursors.write(following)
         return Reading(tuple(made), kept, "; ".join(filter(None, notes)) or None)
 
-    def _moment(self, subject: Subject, questions: Questions) -> _Moment:
-        selectors = [subject.requests(), *([subject.latencies()] if self.settings.latency_metric else [])]
-        present = questions.present(*selectors)
-        ours_ms = round(self._clock.now().timestamp() * 1000)
-        return _Moment(present.now_ms, ours_ms - present.now_ms, present.series)
+    def _moment(self, now_ms: int) -> _Moment:
+        return _Moment(now_ms, round(self._clock.now().timestamp() * 1000) - now_ms)
 
-    def _beginning(self, subject: Subject, moment: _Moment, before: Cursor | None) -> Cursor:
+    def _beginning(
+        self, subject: Subject, questions: Questions, before: Cursor | None, *, summed: bool = False
+    ) -> tuple[_Moment, Cursor]:
         """A cursor from which only growth after this moment counts.  Where samples are not seen, one step more keeps
         away from those before it."""
-        summed = moment.series > self.settings.series_max
-        return Cursor(
+        present = questions.present(subject.everything())
+        moment = self._moment(present.now_ms)
+        summed = summed or present.series > self.settings.series_max
+        cursor = Cursor(
             subject.baseline,
             subject.candidate,
             at_ms=self._grid.ceiling(moment.now_ms) + (self._grid.step_ms if summed else 0),
@@ -137,9 +140,13 @@ class PrometheusMetrics:
             behind_ms=moment.behind_ms,
             summed=summed,
         )
+        return moment, cursor
 
-    def _anew(self, subject: Subject, moment: _Moment, before: Cursor, why: str) -> Reading:
-        return Reading((), cursors.write(self._beginning(subject, moment, before)), f"{why}; counting starts anew")
+    def _anew(
+        self, subject: Subject, questions: Questions, before: Cursor, why: str, *, summed: bool = False
+    ) -> Reading:
+        _, beginning = self._beginning(subject, questions, before, summed=summed)
+        return Reading((), cursors.write(beginning), f"{why}; counting starts anew")
 
     def _stretches(self, subject: Subject, questions: Questions, cursor: Cursor, moment: _Moment) -> list[Stretch]:
         """One after the other, until there is no more or no time left; at least one."""
@@ -148,9 +155,7 @@ class PrometheusMetrics:
             stretch = self._stretch(subject, questions, cursor, moment)
             if not stretch.blocks and moment.now_ms > cursor.at_ms + slice_ms(self._grid):
                 # Nothing in all that time, nor will there be: what comes later does not reach back over it.
-                stretch = replace(
-                    stretch, cursor=replace(cursor, at_ms=cursor.at_ms + slice_ms(self._grid), marks=("", ""))
-                )
+                stretch = replace(stretch, cursor=replace(cursor, at_ms=cursor.at_ms + slice_ms(self._grid), mark=""))
             elif not stretch.blocks:
                 return [*found, stretch]
             found.append(stretch)

@@ -7,7 +7,7 @@ from collections import Counter as Tally
 from meshctl.adapters.prometheus.differencing import Counter, growths_of
 from meshctl.adapters.prometheus.exact import grid_of, slice_ms
 from meshctl.adapters.prometheus.questions import Questions
-from meshctl.adapters.prometheus.telemetry import Sources, Subject, named, outcome, version_of
+from meshctl.adapters.prometheus.telemetry import Sources, Subject, outcome, version_of
 
 
 def observe(subject: Subject, questions: Questions, since_ms: int, now_ms: int) -> dict[str, int]:
@@ -19,15 +19,15 @@ def observe(subject: Subject, questions: Questions, since_ms: int, now_ms: int) 
     settings, grid = subject.settings, grid_of(subject.settings)
     since_ms = max(since_ms, now_ms - slice_ms(grid))
     series = questions.samples(subject.any_version(), since_ms - grid.lookback_ms, now_ms)
-    sources = Sources.of(settings, series, since_ms)
+    sources = Sources(settings, series, since_ms)
     counters = [
         Counter(
-            named(settings, each.labels),
+            proxy,
             (version_of(settings, each.labels), outcome(each.labels)),
             {time: (value,) for time, value in each.samples.items()},
         )
         for each in series
-        if sources.listens_to(each.labels)
+        if (proxy := sources.listen_to(each)) is not None
     ]
     requests: Tally[str] = Tally()
     for growth in growths_of(counters, grid, after_ms=since_ms):

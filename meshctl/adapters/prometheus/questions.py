@@ -9,9 +9,8 @@ from typing import Protocol
 from meshctl.adapters.prometheus.answers import Number, Reader, Series, Trouble
 from meshctl.adapters.prometheus.selectors import Selector
 from meshctl.adapters.prometheus.settings import PrometheusSettings
-from meshctl.adapters.prometheus.transport import Budget
+from meshctl.adapters.prometheus.transport import QUERY, Budget
 
-QUERY = "/api/v1/query"
 QUERY_RANGE = "/api/v1/query_range"
 
 _WHOLE = {"partial_response": "false"}
@@ -39,6 +38,10 @@ class Asked(Protocol):
         """The body of a good answer.  Raises `Trouble`."""
         ...
 
+    def time_ms(self, budget: Budget) -> int:
+        """What time it is for it.  Raises `Trouble`."""
+        ...
+
 
 class Questions:
     """One reading's questions; all of them raise `Trouble`."""
@@ -52,10 +55,13 @@ class Questions:
         """What is left of the time for this reading."""
         return self._budget.left_s
 
-    def present(self, *selectors: Selector) -> Present:
-        """The time, from Prometheus's own clock, and the number of series."""
-        counts = [f"(count({selector}) or vector(0))" for selector in selectors]
-        numbers = self.numbers(" + ".join(counts))
+    def now_ms(self) -> int:
+        """What time it is for Prometheus."""
+        return self._prometheus.time_ms(self._budget)
+
+    def present(self, selector: Selector) -> Present:
+        """The time, from Prometheus's own clock at this very moment, and the number of series."""
+        numbers = self.numbers(f"count({selector}) or vector(0)")
         if len(numbers) != 1:
             raise Trouble(f"{self._prometheus.reader.place} answered {len(numbers)} numbers where one was asked for")
         return Present(numbers[0].time_ms, int(numbers[0].value))
@@ -69,17 +75,14 @@ class Questions:
         """Every sample of these series after the one instant and until the other, as it was scraped."""
         query = selector.over(until_ms - after_ms + _MORE_MS)
         parameters = _WHOLE | {"query": query, "time": _seconds(until_ms)}
-        series = self._prometheus.reader.series(self._prometheus.ask(QUERY, parameters, self._budget))
-        return [
-            Series(each.labels, {time: value for time, value in each.samples.items() if after_ms < time <= until_ms})
-            for each in series
-        ]
+        body = self._prometheus.ask(QUERY, parameters, self._budget)
+        return self._prometheus.reader.series(body, after_ms, until_ms)
 
     def sums(self, query: str, first_ms: int, last_ms: int, step_ms: int) -> list[Series]:
         """A query at every step from the first instant to the last."""
         times = {"start": _seconds(first_ms), "end": _seconds(last_ms), "step": f"{step_ms}ms"}
         body = self._prometheus.ask(QUERY_RANGE, _WHOLE | {"query": query} | times, self._budget)
-        return self._prometheus.reader.series(body)
+        return self._prometheus.reader.series(body, first_ms - 1, last_ms)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -25,13 +25,16 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Series of one metric."""
+    """Series of one metric, or of several."""
 
-    metric: str
+    metrics: tuple[str, ...]
     matchers: tuple[Matcher, ...]
 
     def __str__(self) -> str:
-        return f"{self.metric}{{{','.join(map(str, self.matchers))}}}"
+        if len(self.metrics) == 1:
+            return f"{self.metrics[0]}{{{','.join(map(str, self.matchers))}}}"
+        named = Matcher("__name__", "=~", one_of(self.metrics))
+        return f"{{{','.join(map(str, (named, *self.matchers)))}}}"
 
     def over(self, milliseconds: int) -> str:
         """All samples of so long a time."""

@@ -124,7 +124,7 @@ def _by_bounds(subject: Subject, rows: Sequence[Series], bounds_ms: Sequence[flo
     place = {bound: index for index, bound in enumerate((*bounds_ms, math.inf))}
     found: dict[tuple[Tag, int], list[float]] = {}
     for row in rows:
-        arm, index = subject.arm(row.labels), place.get(bound_of(row.labels))
+        arm, index = subject.arm(row.labels), place.get(bound_of(row.bound))
         if arm is None or arm is Arm.STRAY or index is None or outcome(row.labels) is not Outcome.GOOD:
             continue
         for time, value in row.samples.items():
@@ -149,7 +149,7 @@ def _bounds(subject: Subject, questions: Questions, cursor: Cursor, at_ms: int) 
     """The bounds that every histogram has.  Raises `Trouble` where one of this run is not among them any more."""
     numbers = questions.numbers(f"count by (le) ({subject.latencies()})", at_ms)
     most = max((number.value for number in numbers), default=0.0)
-    common = {bound_of(number.labels) for number in numbers if number.value == most}
+    common = {bound_of(number.labels.get("le", "")) for number in numbers if number.value == most}
     bounds = cursor.bounds_ms or tuple(sorted(bound for bound in common if 0 < bound < math.inf))
     missing = [bound for bound in (*bounds, math.inf) if bound not in common]
     if not bounds:

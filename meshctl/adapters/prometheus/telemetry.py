@@ -17,9 +17,6 @@ from meshctl.core.names import subset_name
 GRPC_BAD = frozenset({"2", "4", "13", "14", "15"})
 """UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS (design: statistics.md section 2)."""
 
-_OF_SERIES = "__name__"
-_BOUND = "le"
-
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -32,19 +29,24 @@ class Subject:
 
     def requests(self) -> Selector:
         """The counters of requests."""
-        return Selector(self.settings.requests_metric, self._matchers())
+        return Selector((self.settings.requests_metric,), self._matchers())
+
+    def everything(self) -> Selector:
+        """The counters of requests and the buckets of their durations."""
+        metrics = filter(None, (self.settings.requests_metric, self.settings.latency_metric))
+        return Selector(tuple(metrics), self._matchers())
 
     def latencies(self) -> Selector:
         """The buckets of the durations; those of failed requests are not needed."""
-        return Selector(self.settings.latency_metric, (*self._matchers(), Matcher("response_code", "!~", "5..")))
+        return Selector((self.settings.latency_metric,), (*self._matchers(), Matcher("response_code", "!~", "5..")))
 
     def anybody(self) -> Selector:
         """Requests to the service, whoever counted them and whichever version answered."""
-        return Selector(self.settings.requests_metric, self._service())
+        return Selector((self.settings.requests_metric,), self._service())
 
     def any_version(self) -> Selector:
         """Requests to the service, whichever version answered."""
-        return Selector(self.settings.requests_metric, (self._reporter(), *self._service()))
+        return Selector((self.settings.requests_metric,), (self._reporter(), *self._service()))
 
     def _service(self) -> tuple[Matcher, ...]:
         metadata, spec = self.release.metadata, self.release.spec
@@ -100,69 +102,70 @@ def outcome(labels: Mapping[str, str]) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Which scraper is listened to for each proxy: one, where several scrape the same.
+class Source:
+    """Who a series comes from: the proxy, by its pod or else by the address that was scraped, and who scraped it."""
 
-    Two jobs for one pod, or two Prometheus servers whose series come together, would count everything twice.
-    """
-
-    settings: PrometheusSettings
-    chosen: Mapping[str, tuple[str, ...]]
+    proxy: str
+    scraper: tuple[str, ...]
 
     @classmethod
-    def of(cls, settings: PrometheusSettings, series: Iterable[Series], at_ms: int) -> Sources:
-        """For every proxy the first scraper, by name, that was there before ``at_ms`` and went on after it; else the
-        first that was there after it; else the first."""
+    def of(cls, settings: PrometheusSettings, labels: Mapping[str, str]) -> Source:
+        """By the labels of a series."""
+        get = labels.get
+        named = settings.proxy_labels if get("pod") else ("instance",)
+        return cls(
+            "/".join([get(name, "") for name in named]), tuple([get(name, "") for name in settings.scraper_labels])
+        )
+
+    def __str__(self) -> str:
+        return " ".join((self.proxy, *self.scraper))
+
+
+class Sources:
+    """Whom to listen to for each proxy: to one scraper, where several scrape the same.
+
+    Two jobs for one pod, or two Prometheus servers whose series come together, would count everything twice.  It is
+    the first one, by name, that was there before ``at_ms`` and went on after it; else the first that was there after
+    it; else the first.
+    """
+
+    def __init__(self, settings: PrometheusSettings, series: Iterable[Series], at_ms: int) -> None:
+        self._settings = settings
+        self._known: dict[int, Source] = {}
         ranks: dict[str, tuple[int, tuple[str, ...]]] = {}
         recent = at_ms - 3 * settings.scrape_interval_s * 1000
         for each in series:
-            if not each.samples:
-                continue
-            newest, later = max(each.samples), False
-            if newest > at_ms:
-                later = any(recent < time <= at_ms for time in each.samples)
-            rank = 0 if later else 1 if newest > at_ms else 2
-            proxy, scraper = proxy_of(settings, each.labels), _scraper(settings, each.labels)
-            ranks[proxy] = min(ranks.get(proxy, (3, ())), (rank, scraper))
-        return cls(settings, {proxy: scraper for proxy, (_, scraper) in ranks.items()})
+            if each.samples:
+                newest = max(each.samples)
+                went_on = newest > at_ms and any(recent < time <= at_ms for time in each.samples)
+                source = self.of(each)
+                rank = 0 if went_on else 1 if newest > at_ms else 2
+                ranks[source.proxy] = min(ranks.get(source.proxy, (3, ())), (rank, source.scraper))
+        self._chosen = {proxy: scraper for proxy, (_, scraper) in ranks.items()}
 
-    def listens_to(self, labels: Mapping[str, str]) -> bool:
-        """Whether a series comes from the chosen scraper of its proxy."""
-        return self.chosen.get(proxy_of(self.settings, labels)) == _scraper(self.settings, labels)
+    def of(self, series: Series) -> Source:
+        """Who a series comes from."""
+        source = self._known.get(id(series.labels))
+        if source is None:
+            source = self._known[id(series.labels)] = Source.of(self._settings, series.labels)
+        return source
 
-
-def proxy_of(settings: PrometheusSettings, labels: Mapping[str, str]) -> str:
-    """Which proxy a series belongs to: by its pod, or where that is not told by the address that was scraped."""
-    if labels.get("pod"):
-        return "/".join(labels.get(name, "") for name in settings.proxy_labels)
-    return labels.get("instance", "")
-
-
-def _scraper(settings: PrometheusSettings, labels: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(labels.get(name, "") for name in settings.scraper_labels)
-
-
-def _identity(settings: PrometheusSettings, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What makes a histogram itself: every label but its bound and who scraped it."""
-    left_out = (_OF_SERIES, _BOUND, *settings.scraper_labels)
-    return tuple(sorted(item for item in labels.items() if item[0] not in left_out))
+    def listen_to(self, series: Series) -> str | None:
+        """The name of the proxy that is counted by a series; ``None`` when it is counted by another one."""
+        source = self.of(series)
+        return str(source) if self._chosen.get(source.proxy) == source.scraper else None
 
 
 def request_counters(subject: Subject, series: Sequence[Series], at_ms: int) -> list[Counter]:
-    """The counters of requests of both versions and of strays; ``at_ms`` as in `Sources.of`."""
-    sources = Sources.of(subject.settings, series, at_ms)
+    """The counters of requests of both versions and of strays; ``at_ms`` as in `Sources`."""
+    sources = Sources(subject.settings, series, at_ms)
     found = []
     for each in series:
-        arm = subject.arm(each.labels)
-        if arm is not None and sources.listens_to(each.labels):
+        arm, proxy = subject.arm(each.labels), sources.listen_to(each)
+        if arm is not None and proxy is not None:
             seen = {time: (value,) for time, value in each.samples.items()}
-            found.append(Counter(named(subject.settings, each.labels), (arm, outcome(each.labels)), seen))
+            found.append(Counter(proxy, (arm, outcome(each.labels)), seen))
     return found
-
-
-def named(settings: PrometheusSettings, labels: Mapping[str, str]) -> str:
-    """A proxy as somebody scrapes it."""
-    return " ".join((proxy_of(settings, labels), *_scraper(settings, labels)))
 
 
 Buckets = dict[float, dict[int, float]]
@@ -202,24 +205,24 @@ class Histograms:
 
 
 def histograms(subject: Subject, series: Sequence[Series], at_ms: int) -> Histograms:
-    """The histograms of good requests; ``at_ms`` as in `Sources.of`.  Raises `Trouble` for a bound that is none."""
-    sources = Sources.of(subject.settings, series, at_ms)
-    found: dict[tuple[tuple[str, str], ...], tuple[str, Tag, Buckets]] = {}
+    """The histograms of good requests; ``at_ms`` as in `Sources`.  Raises `Trouble` for a bound that is none."""
+    families: dict[int, list[Series]] = {}
     for each in series:
-        arm = subject.arm(each.labels)
-        if arm in (None, Arm.STRAY) or outcome(each.labels) is not Outcome.GOOD or not sources.listens_to(each.labels):
-            continue
-        assert arm is not None
-        key = _identity(subject.settings, each.labels)
-        if key not in found:
-            found[key] = (named(subject.settings, each.labels), (arm, Outcome.GOOD), {})
-        found[key][2][bound_of(each.labels)] = each.samples
-    return Histograms(tuple(found.values()))
+        families.setdefault(id(each.labels), []).append(each)
+    sources = Sources(subject.settings, (family[0] for family in families.values()), at_ms)
+    found: list[tuple[str, Tag, Buckets]] = []
+    for family in families.values():
+        labels = family[0].labels
+        arm, proxy = subject.arm(labels), sources.listen_to(family[0])
+        if arm in (Arm.BASELINE, Arm.CANDIDATE) and proxy is not None and outcome(labels) is Outcome.GOOD:
+            buckets = {bound_of(each.bound): each.samples for each in family}
+            found.append((proxy, (arm, Outcome.GOOD), buckets))
+    return Histograms(tuple(found))
 
 
-def bound_of(labels: Mapping[str, str]) -> float:
+def bound_of(text: str) -> float:
     """The upper bound of a bucket, in the unit of the metric.  Raises `Trouble` where there is none."""
     try:
-        return float(labels.get(_BOUND, ""))
+        return float(text)
     except ValueError:
-        raise Trouble(f"a latency bucket has no bound: le={labels.get(_BOUND)!r}") from None
+        raise Trouble(f"a latency bucket has no bound: le={text[:20]!r}") from None

@@ -10,6 +10,7 @@ import base64
 import logging
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from meshctl import __version__
 from meshctl.adapters.background import Background
-from meshctl.adapters.prometheus.answers import Reader, Trouble
+from meshctl.adapters.prometheus.answers import Reader, TooMuch, Trouble
 from meshctl.adapters.prometheus.settings import PrometheusSettings, place_of
 from meshctl.adapters.secrets import Secrets
 from meshctl.core.errors import InvalidInput
@@ -26,6 +27,9 @@ from meshctl.core.model import SecretRef
 
 if TYPE_CHECKING:
     import httpx
+
+QUERY = "/api/v1/query"
+CLOCK_KEPT_S = 30.0
 
 ATTEMPTS_MAX = 4
 ATTEMPT_LEAST_S = 0.2
@@ -38,6 +42,14 @@ _MISUSE = frozenset({400, 422})
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """By how much Prometheus's clock was ahead of the steady one, and when that was."""
+
+    since: float
+    seconds: float
 
 
 class Budget:
@@ -66,12 +78,25 @@ class Transport:
         self._secrets, self._background = secrets, background
         self._client: httpx.AsyncClient | None = None
         self._made_for: list[object] = []
+        self._ahead: _Ahead | None = None
         if settings.insecure:
             log.warning("Prometheus at %s is asked insecurely: its certificate is not checked", settings.place)
 
     def ask(self, path: str, parameters: Mapping[str, str], budget: Budget) -> bytes:
         """The body of a good answer.  Raises `Trouble`."""
         return self._background.start(self._ask(path, parameters, budget)).result()
+
+    def time_ms(self, budget: Budget) -> int:
+        """What time it is for Prometheus; asked twice a minute, and counted on by a clock that nobody sets.  Never
+        early, at most late by the time that the question took.  Raises `Trouble`."""
+        known = self._ahead
+        if known is None or monotonic() - known.since > CLOCK_KEPT_S:
+            sent = monotonic()
+            numbers = self.reader.numbers(self.ask(QUERY, {"query": "vector(0)"}, budget))
+            if len(numbers) != 1:
+                raise Trouble(f"{self.reader.place} does not say what time it is")
+            known = self._ahead = _Ahead(sent, numbers[0].time_ms / 1000 - sent)
+        return round((monotonic() + known.seconds) * 1000)
 
     def close(self) -> None:
         """Let go of all connections; the next question makes new ones."""
@@ -136,7 +161,7 @@ class Transport:
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > limit:
-                raise Trouble(
+                raise TooMuch(
                     f"{self.reader.place} answered more than {limit / 2**20:g} MiB: too many series, or too long a time"
                 )
         return bytes(body)
