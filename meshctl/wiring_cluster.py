@@ -137,11 +137,3 @@ def lease_of(place: ClusterPlace, identity: str) -> LeaseLock:
     """The lease by which one of several controllers works, in the namespace that they live in."""
     unique = f"{identity}_{secrets.token_hex(4)}"
     return LeaseLock(place.api, LEASE_NAME, place.home, unique, clock=SystemClock(), monotonic=time.monotonic)
-
-
-def install_text(*, mode: str, crds: str, namespace: str | None, image: str | None, **options: Any) -> str:
-    """The manifests of an installation.  Raises `InvalidInput` for an address that is none."""
-    from meshctl.adapters.installation import IMAGE, NAMESPACE, Crds, Installation, Mode, manifests
-
-    where = {"namespace": namespace or NAMESPACE, "image": image or IMAGE}
-    return manifests(Installation(mode=Mode(mode), crds=Crds(crds), **(where | options)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from meshctl.adapters.background import Background
@@ -150,12 +151,15 @@ class Operator:
         if self._istiods is None:
             return observed
 
-        def is_running(proxy: str) -> bool:
-            name, _, namespace = proxy.rpartition(".")
-            pod = api.find(POD, name, namespace)
-            return pod is not None and (pod.get("status") or {}).get("phase") not in GONE_PHASES
+        acknowledged = ProxyAcknowledgements(self._istiods, is_running=partial(proxy_runs, api))
+        return FirstReadable(acknowledged, observed)
 
-        return FirstReadable(ProxyAcknowledgements(self._istiods, is_running=is_running), observed)
+
+def proxy_runs(api: Api, proxy: str) -> bool:
+    """Whether the pod of a proxy, ``NAME.NAMESPACE``, is still there and has not ended."""
+    name, _, namespace = proxy.rpartition(".")
+    pod = api.find(POD, name, namespace)
+    return pod is not None and (pod.get("status") or {}).get("phase") not in GONE_PHASES
 
 
 def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:

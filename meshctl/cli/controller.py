@@ -45,6 +45,8 @@ def controller_command(**options: Any) -> int:
       meshctl controller -A --prometheus-url http://prometheus.istio-system:9090
       meshctl controller -n shop --context prod --prometheus-url https://thanos.example.com --log-format json
     """
+    named = taken(options)
+    place = place_of(named)
     from meshctl.controller.cluster import ClusterController
     from meshctl.controller.election import Election
     from meshctl.controller.logs import configure
@@ -52,8 +54,7 @@ def controller_command(**options: Any) -> int:
     from meshctl.wiring_cluster import lease_of
     from meshctl.wiring_world import ClusterWorld
 
-    named, settings = taken(options), settings_of(options)
-    place = place_of(named)
+    settings = settings_of(options)
     configure(options["log_format"])
     election = Election(lease_of(place, instance()))
     scope = "" if named.all_namespaces else place.namespace

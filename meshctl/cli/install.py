@@ -61,7 +61,7 @@ def install_command(
       meshctl install --mode cronjob --namespaced -n shop --crds without
       meshctl install --prometheus-url https://thanos.example.com --hook-hosts checks.example.com
     """
-    from meshctl.wiring_cluster import install_text
+    from meshctl.wiring_install import install_text
 
     if namespaced and not namespace:
         raise InvalidInput("--namespaced: for which namespace?", hint="Name it: -n NAMESPACE")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from meshctl.cli import config
-from meshctl.cli.target import Named
+from meshctl.cli.target import Named, need_cluster_libraries
 from meshctl.core.errors import InvalidInput, UnknownTarget
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def place_of(named: Named) -> ClusterPlace:
 
     Raises `UnknownTarget` where neither is the case: the present context of somebody's kubeconfig is no order.
     """
+    need_cluster_libraries()
     from meshctl.wiring_cluster import ClusterPlace
 
     context, kubeconfig = (config.value(key, flag=getattr(named, key)) for key in ("context", "kubeconfig"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import update_wrapper
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -140,6 +141,16 @@ def resolve(named: Named) -> Target:
 def folder_of(local: str | None) -> Path:
     """The embedded folder that flag, variable or settings file names, whatever cluster they name; else the usual."""
     return Path(config.value("local", flag=local or None) or DEFAULT_FOLDER)
+
+
+def need_cluster_libraries() -> None:
+    """Raises `InvalidInput` where the libraries that speak to a cluster are not installed."""
+    missing = [name for name in ("kubernetes", "msgspec", "stamina", "urllib3") if find_spec(name) is None]
+    if missing:
+        raise InvalidInput(
+            f"a cluster needs {', '.join(missing)}, which this installation lacks",
+            hint="Install it with: pip install 'meshctl-istio[cluster]'",
+        )
 
 
 # ------------------------------------------------------------------------------------ options

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshctl.cli.asking import actor, refusal
+from meshctl.cli.target import need_cluster_libraries
 from meshctl.core.errors import Forbidden, InvalidInput, MeshctlError, Refused, Unreachable
 from meshctl.core.model import Acknowledgement, Release, Request, Verb, Workload
 from meshctl.core.requests import check_abort
@@ -37,6 +38,7 @@ class ClusterTarget:
 
     @cached_property
     def place(self) -> ClusterPlace:
+        need_cluster_libraries()
         from meshctl.wiring_cluster import ClusterPlace
 
         return ClusterPlace.connect(kubeconfig=self._kubeconfig, context=self._context, namespace=self._namespace)

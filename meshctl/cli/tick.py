@@ -38,19 +38,21 @@ def tick_command(span: str | None, **options: Any) -> int:
       meshctl tick -n shop --prometheus-url http://prometheus.istio-system:9090
       meshctl tick -A --for 55s --log-format json
     """
+    from meshctl.wiring import parse_duration
+
+    limit: timedelta | None = None if span is None else parse_duration(span)
+    if limit is not None and limit <= timedelta(0):
+        raise InvalidInput(f"--for {span}: must be longer than nothing")
+    named = taken(options)
+    place = place_of(named)
     from meshctl.controller.cluster import ClusterController
     from meshctl.controller.election import Election, Unopposed
     from meshctl.controller.logs import configure
     from meshctl.controller.once import look_once
     from meshctl.controller.signals import ended_by_signals
-    from meshctl.wiring import parse_duration
     from meshctl.wiring_world import ClusterWorld
 
-    limit: timedelta | None = None if span is None else parse_duration(span)
-    if limit is not None and limit <= timedelta(0):
-        raise InvalidInput(f"--for {span}: must be longer than nothing")
-    named, settings = taken(options), settings_of(options)
-    place = place_of(named)
+    settings = settings_of(options)
     configure(options["log_format"])
     scope = "" if named.all_namespaces else place.namespace
     world = ClusterWorld(place.api, scope, settings, watches=False, stays=limit is not None, instance=instance())

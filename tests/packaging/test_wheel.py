@@ -69,6 +69,19 @@ def test_the_installed_command_renders_every_template(bin_folder, tmp_path):
     assert "weight: 900" in printed
 
 
+def test_the_installed_command_prints_what_a_cluster_needs_and_names_what_it_lacks_to_reach_one(bin_folder, tmp_path):
+    printed = run(str(bin_folder / "meshctl"), "install", cwd=tmp_path)
+    for kind in ("CustomResourceDefinition", "ClusterRole", "Deployment", "NetworkPolicy"):
+        assert f"kind: {kind}\n" in printed
+    for words in (["get", "-n", "shop"], ["controller", "-A"], ["tick", "-A"]):
+        done = subprocess.run(
+            [str(bin_folder / "meshctl"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2
+        assert "meshctl-istio[cluster]" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_the_installed_judge_compares_two_files_by_both_of_its_names(bin_folder, tmp_path):
     chance = random.Random(7)
     for name, factor in (("baseline.csv", 1.0), ("candidate.csv", 1.5)):
