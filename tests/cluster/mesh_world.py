@@ -55,7 +55,8 @@ class MeshWorld:
             }
         )
         self.istiods = [Istiod(ISTIOD_DEBUG_URL)]
-        self.plane = plane or ProxyAcknowledgements(lambda: self.istiods)
+        self.running: set[str] = set()
+        self.plane = plane or ProxyAcknowledgements(lambda: self.istiods, is_running=self.running.__contains__)
         self.mesh = IstioMesh(self.api, self.plane, SystemClock(), claims=Claims(host_suffixes=("example",)))
         if ownership is Ownership.DELEGATE:
             shop.apply(front(shop))

@@ -26,6 +26,9 @@ from meshctl.core.model import Ownership, Routing
 from tests.cluster.addresses import ISTIOD_SERVICE, PROMETHEUS_URL
 from tests.cluster.cluster import Cluster
 from tests.cluster.mesh_world import ISTIO, NEW, OLD, MeshWorld, front, install_definitions
+from tests.cluster.second import PROXY as SECOND_PROXY
+from tests.cluster.second import URL as SECOND_URL
+from tests.cluster.second import second_replica
 from tests.cluster.shop import Shop
 from tests.cluster.waiting import eventually
 
@@ -341,6 +344,38 @@ def test_a_new_controller_sees_what_the_proxies_acknowledged_to_a_restarted_isti
     fresh = untouched(GENERATED)
     eventually(lambda: look(fresh).in_effect, 60, "a controller that knows nothing has seen it")
     assert look(fresh).weights == {OLD: 90.0, NEW: 10.0}
+
+
+def test_every_replica_of_istiod_is_asked_for_its_own_proxies(release, cluster):
+    world = release(GENERATED)
+    with second_replica(cluster) as second:
+        world.istiods.append(Istiod(SECOND_URL))
+        world.move(10.0)
+        assert second.gateway.weights(world.shop.edge_host) == {OLD: 900, NEW: 100}
+        second.istiod.freeze()
+        world.apply(20.0)
+        live = look(world)
+        assert (live.weights[NEW], live.in_effect) == (20.0, False)
+        assert f"istiod at {SECOND_URL} does not answer" in live.lacks
+        second.istiod.thaw()
+        eventually(lambda: look(world).in_effect, 30, "the second replica has pushed it")
+        assert second.gateway.weights(world.shop.edge_host) == {OLD: 800, NEW: 200}
+        second.gateway.freeze()
+        world.apply(30.0)
+        eventually(lambda: look(world).lacks == f"not acknowledged by {SECOND_PROXY}", 20, "the other gateway has it")
+        second.gateway.thaw()
+        eventually(lambda: look(world).in_effect, 30, "both gateways have it")
+        world.running.add(SECOND_PROXY)
+        second.istiod.kill()
+        world.istiods.pop().close()
+        world.apply(40.0)
+        lost = f"{SECOND_PROXY} runs and is connected to no istiod, so it works by what it had"
+        eventually(
+            lambda: look(world).lacks == lost, 20, "only the lost proxy is missing", detail=lambda: look(world).lacks
+        )
+        assert second.gateway.weights(world.shop.edge_host) == {OLD: 700, NEW: 300}
+        world.running.clear()
+        assert look(world).in_effect, "its pod is gone"
 
 
 def test_where_istiod_asks_for_a_token_that_we_lack_the_share_of_requests_confirms(untouched, namespace):

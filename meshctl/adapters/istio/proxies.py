@@ -191,11 +191,15 @@ class ProxyAcknowledgements:
 
     def lacks_subsets(self, subsets: Subsets) -> str:
         """Raises `Forbidden` when istiod does not let us see its proxies."""
-        progress = self._progress(self._subsets, subsets.key, subsets.revision)
+        asked = f"{subsets.revision} {','.join(subsets.serving)}"
+        progress = self._progress(self._subsets, subsets.key, asked)
+        if progress.arrived:
+            return ""
         try:
             lacking = [self._lacks_subsets_at(look, subsets, progress) for look in self._look()]
         except Unreachable as error:
             return str(error)
+        progress.arrived = not any(lacking)
         return "; ".join(text for text in lacking if text)
 
     def _lacks_subsets_at(self, look: _Look, subsets: Subsets, progress: _Progress) -> str:
