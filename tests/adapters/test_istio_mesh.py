@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from meshctl.adapters.envoy.files import wait_until
+from meshctl.adapters.istio import looking, proxies
 from meshctl.adapters.istio import mesh as mesh_module
-from meshctl.adapters.istio import proxies
 from meshctl.adapters.istio.wayback import WAY_BACK_ANNOTATION, lower_routes
 from meshctl.adapters.kubernetes.api import Patch
 from meshctl.adapters.kubernetes.kinds import (
@@ -150,6 +151,8 @@ def test_a_release_acts_in_its_own_namespace_only(world):
     world.release = replace(release, spec=replace(release.spec, mesh=MeshSpec(hosts=("shop.bank.svc.cluster.local",))))
     with pytest.raises(InvalidInput, match=r"spec\.mesh\.hosts\.0: 'shop\.bank\.svc\.cluster\.local' is not a service"):
         world.begin()
+    with pytest.raises(InvalidInput, match="is not a service"):
+        world.mesh.read(world.release)
     assert writes(world) == []
     world.release = release
     world.begin()
@@ -458,6 +461,17 @@ def test_a_root_may_be_in_another_namespace_and_its_own_is_enough_where_no_other
 
     world.api.list = only_here
     assert world.mesh.confirm(world.release, world.begin(), 5.0)
+
+
+def test_routes_that_another_object_shadows_are_told_with_that_reason(world, monkeypatch):
+    monkeypatch.setattr(looking, "WONDER_S", 0.1)
+    other = {"metadata": {"name": "old", "namespace": "default"}, "spec": {"hosts": ["shop"], "http": []}}
+    world.user.create(VIRTUAL_SERVICE, other)
+    for connection in world.istiod.connections.values():
+        connection.sees = lambda host: False
+    world.begin()
+    said = "perhaps since VirtualService default/old takes shop.default.svc.cluster.local at mesh too"
+    assert wait_until(lambda: said in world.mesh.read(world.release).lacks, 5.0)
 
 
 def test_endpoints_and_pods_are_read_in_the_releases_namespace(shop):

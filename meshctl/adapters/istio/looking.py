@@ -11,6 +11,8 @@ from meshctl.adapters.istio.live import Live, live_of
 from meshctl.adapters.istio.naming import find_rule, service_name
 from meshctl.adapters.kubernetes.api import Api, Object
 from meshctl.adapters.kubernetes.kinds import DESTINATION_RULE, RELEASE, VIRTUAL_SERVICE
+from meshctl.core.advice.advise import advise_in_cluster
+from meshctl.core.advice.surroundings import Surroundings
 from meshctl.core.model import Adoption, Ownership, Release
 from meshctl.core.routes import HttpRoute, http_routes
 from meshctl.core.tenancy import CLUSTER_DOMAIN, full_host
@@ -19,6 +21,11 @@ LOOK_EVERY_S = 0.05
 ROOTS_FOR_S = 15.0
 """How long the roots of a delegate are taken to be as they were seen."""
 NO_ROOTS_FOR_S = 1.0
+WONDER_S = 5.0
+"""How long routes may be on their way before a reason is looked for."""
+
+HINDERING = ("routes-shadowed", "route-unreached", "subset-missing")
+"""The rules of lint that tell why no request follows routes."""
 
 Key = tuple[str, str]
 
@@ -37,6 +44,8 @@ class Eyes:
         self._api, self._plane, self._domain, self._monotonic = api, plane, cluster_domain, monotonic
         self._confirmed: dict[Key, str] = {}
         self._roots: dict[Key, tuple[float, list[Object]]] = {}
+        self._lacking: dict[Key, tuple[str, float]] = {}
+        self._reasons: dict[Key, tuple[float, str]] = {}
 
     def live(self, release: Release) -> Live | None:
         """The live objects; ``None`` without a VirtualService.  Raises `Refused` for a foreign one of our name,
@@ -71,11 +80,14 @@ class Eyes:
         lacks = self._plane.lacks_routes(self._wish(release, live))
         if not lacks:
             self.confirmed(release, live.revision)
-        return lacks
+            return ""
+        return f"{lacks}{self._perhaps(release, live)}"
 
     def confirmed(self, release: Release, revision: str) -> None:
         """Take note that a revision is in effect."""
         self._confirmed[_key(release)] = revision
+        self._lacking.pop(_key(release), None)
+        self._reasons.pop(_key(release), None)
 
     def wants(self, release: Release, live: Live) -> str:
         """What the user must add before the version that he wishes can get a weight."""
@@ -134,6 +146,32 @@ class Eyes:
             time.sleep(max(0.0, min(deadline - now, max(LOOK_EVERY_S, now - began))))
 
     # -------------------------------------------------------------------------------- inside
+
+    def _perhaps(self, release: Release, live: Live) -> str:
+        """Why routes that are not in effect for a while may never be: what lint knows of the objects around, of those
+        in the same namespace."""
+        key, now = _key(release), self._monotonic()
+        revision, since = self._lacking.setdefault(key, (live.revision, now))
+        if revision != live.revision:
+            self._lacking[key] = (live.revision, now)
+            return ""
+        if now - since < WONDER_S:
+            return ""
+        known = self._reasons.get(key)
+        if known is None or now - known[0] >= ROOTS_FOR_S:
+            known = self._reasons[key] = (now, self._reason(release))
+        return known[1]
+
+    def _reason(self, release: Release) -> str:
+        namespace = release.metadata.namespace
+        around = Surroundings(
+            releases=[release],
+            virtual_services=self._api.list(VIRTUAL_SERVICE, namespace).items,
+            destination_rules=self._api.list(DESTINATION_RULE, namespace).items,
+            cluster_domain=self._domain,
+        )
+        found = [advice.message for advice in advise_in_cluster(release, around) if advice.rule in HINDERING]
+        return f"; perhaps since {found[0]}" if found else ""
 
     def _wish(self, release: Release, live: Live) -> Wish:
         way, ownership = live.way_back, release.spec.mesh.ownership

@@ -56,10 +56,12 @@ class IstioMesh:
 
         Weights are those of all routes that are no preview, or of the adopted ones.  What is lacking may also be what
         the last write was refused for, or what the next version needs.  Raises `Refused` for a foreign object of our
-        name, `InvalidInput` where adopted routes are not there or not told apart.
+        name, `InvalidInput` where adopted routes are not there or not told apart, or where there are no routes and may
+        be none, since the release reaches beyond its namespace.
         """
         live = self._eyes.live(release)
         if live is None:
+            self._check_names(release)
             return None
         lacks = self._eyes.lacks(release, live)
         wants = "" if lacks else self._refused.get(_key(release)) or self._eyes.wants(release, live)

@@ -17,13 +17,16 @@ from meshctl.core.routes import mapping, metadata, sequence, spec_of
 
 
 def roots_of(api: Api, release: Release) -> list[Object]:
-    """Every VirtualService with a route that delegates to the release's, in all namespaces that may be read."""
+    """Every VirtualService with a route that delegates to the release's: of its own namespace, and if there is none,
+    of all that may be read (which may be thousands, and is asked of the API server)."""
     name, namespace = release.metadata.name, release.metadata.namespace
+    found = [each for each in api.list(VIRTUAL_SERVICE, namespace).items if any(_leads_to(each, name, namespace))]
+    if found:
+        return found
     try:
-        services = api.list(VIRTUAL_SERVICE).items
+        return [each for each in api.list(VIRTUAL_SERVICE).items if any(_leads_to(each, name, namespace))]
     except Forbidden:
-        services = api.list(VIRTUAL_SERVICE, namespace).items
-    return [each for each in services if any(_leads_to(each, name, namespace))]
+        return []
 
 
 def _leads_to(service: Object, name: str, namespace: str) -> Iterator[bool]:
