@@ -320,7 +320,7 @@ def test_our_own_certificate_is_shown_and_read_anew_when_it_is_renewed(reader, t
         ({"version_label": "a-b"}, "labels must be names of labels, found 'a-b'"),
         ({"matchers": {'a="b",c': "d"}}, "labels must be names of labels"),
         ({"scrape_interval_s": 0.1}, "scrape_interval_s must lie between 1 and 120, found 0.1"),
-        ({"scrape_interval_s": 30.0}, "lookback_s must span three scrapes, 90 s, or more"),
+        ({"scrape_interval_s": 30.0, "lookback_s": 60.0}, "lookback_s must span three scrapes, 90 s, or more"),
         ({"series_max": 0}, "series_max must lie between 1 and 1e+06"),
     ],
 )
@@ -329,6 +329,11 @@ def test_a_setting_that_cannot_be_is_refused_by_name(wrong, told):
         PrometheusSettings(**{"url": "https://prometheus", **wrong})
     assert told in str(refusal.value)
     assert "sesame" not in str(refusal.value)
+
+
+def test_whoever_scrapes_seldom_is_looked_back_for_longer():
+    found = [PrometheusSettings(url="http://p", scrape_interval_s=every).lookback_s for every in (5.0, 30.0, 60.0)]
+    assert found == [60.0, 180.0, 360.0]
 
 
 def test_credentials_over_plain_http_are_allowed_to_ourselves_and_where_it_was_said():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from meshctl.adapters.prometheus.answers import Series, TooMuch, Trouble
 from meshctl.adapters.prometheus.cursor import Cursor, instant_of
@@ -144,17 +145,18 @@ def _good(spans: Sequence[Span]) -> float:
 def _why_not(settings: PrometheusSettings, grid: Grid, proxies: Sequence[Proxy], at_ms: int, now_ms: int) -> str:
     """Why no block ends, where one could have been expected to; empty while it is too early to say."""
     newest = max(proxy.times[-1] for proxy in proxies)
-    spacings = [b - a for proxy in proxies for a, b in zip(proxy.times, proxy.times[1:], strict=False)]
-    slowest = max(spacings, default=0)
-    if now_ms - newest > max(3 * grid.step_ms, 2 * slowest) + settings.lateness_s * 1000:
+    spacings = [later - earlier for proxy in proxies for earlier, later in pairwise(proxy.times)]
+    usual = max(min(spacings, default=0), grid.step_ms)
+    patience = round(settings.lateness_s * 1000)
+    if now_ms - newest > 3 * usual + patience:
         return f"nothing was scraped since {instant_of(newest):%H:%M:%S} UTC: does Prometheus still reach the proxies?"
-    if now_ms - at_ms <= 4 * max(grid.step_ms, slowest) + settings.lateness_s * 1000:
-        return ""
-    if not slowest or slowest * 2 > grid.lookback_ms:
+    if 2 * usual > grid.lookback_ms:
         return (
-            f"scrapes are further apart than lookback_s, {settings.lookback_s:g} s, allows:"
+            f"scrapes are {usual / 1000:.0f} s apart, too far for lookback_s, {settings.lookback_s:g} s:"
             " set scrape_interval_s to the interval of the scrapes, and lookback_s to six times that"
         )
+    if now_ms - at_ms <= 4 * usual + patience:
+        return ""
     arms = present(proxies, grid, now_ms)
     versions = " and ".join(f"the {arm.value}" for arm in Arm if arm in arms and arm is not Arm.STRAY) or "any version"
     return f"the proxies that count for {versions} are not scraped regularly, so no block is complete"

@@ -48,8 +48,8 @@ class PrometheusSettings:
 
     ``scrape_interval_s`` is the length of a block.  A block is taken ``settle_s`` after its end, and at most
     ``lateness_s`` later where a scrape is still missing.  Envoy shows durations up to ``histogram_lag_s`` after their
-    requests (its ``stats_flush_interval``).  ``lookback_s`` is how far back the sample before a sample is searched for.
-    More than ``series_max`` series are summed up by Prometheus itself: approximately.
+    requests (its ``stats_flush_interval``).  ``lookback_s`` is how far back the sample before a sample is searched for;
+    0 is six scrapes, and a minute at least.  More than ``series_max`` series are summed up by Prometheus itself: approximately.
     """
 
     url: str
@@ -79,12 +79,14 @@ class PrometheusSettings:
     settle_s: float = 1.0
     lateness_s: float = 5.0
     histogram_lag_s: float = 5.0
-    lookback_s: float = 60.0
+    lookback_s: float = 0.0
     history_s: float = 300.0
     catch_up_s: float = 600.0
     series_max: int = 5000
 
     def __post_init__(self) -> None:
+        if not self.lookback_s:
+            object.__setattr__(self, "lookback_s", max(60.0, 6 * self.scrape_interval_s))
         for name, problem in _problems(self):
             raise InvalidInput(f"prometheus: {name} {problem}")
 
