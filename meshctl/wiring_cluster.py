@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +80,21 @@ class ClusterPlace:
             self.store(wish.metadata.namespace).put_release(wish, dry_run=True)
         return found
 
-    def look(self, path: Path, **options: Any) -> list[Finding]:
-        """What lint finds in the manifests of a file or folder, the API server's own refusals included."""
-        from meshctl.adapters.linting import inspect
+    def look(self, path: Path | None, *, everywhere: bool, **options: Any) -> list[Finding]:
+        """What lint finds in the manifests of a file or folder, and what the cluster says of them; without them in the
+        releases that are there."""
+        from meshctl.adapters.kubernetes.around import read_surroundings, with_wishes
+        from meshctl.adapters.linting import inspect, live_findings
 
+        around = read_surroundings(self.api, self.namespace)
+        if path is None:
+            return live_findings(around, "" if everywhere else self.namespace)
         found = inspect(path, known=(), embedded=False, **options)
 
         def attempt(wish: Release) -> None:
             self.store(wish.metadata.namespace).put_release(wish, dry_run=True)
 
-        return [*found.findings, *found.tried(attempt, self.namespace)]
+        return [*found.findings, *found.tried(attempt, partial(with_wishes, around), self.namespace)]
 
     def new_request(self, verb: Verb, **fields: Any) -> Request:
         return new_request(verb, self._clock.now(), **fields)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from meshctl.adapters import istioctl
 from meshctl.adapters.manifests import (
     Complaint,
     Loaded,
@@ -27,14 +28,17 @@ from meshctl.core.advice.advise import (
     OUT_OF_REACH,
     RULES,
     Advice,
+    advise_in_cluster,
     advise_release,
     advise_workload,
     without_ignored,
 )
 from meshctl.core.advice.finding import Finding, Severity
 from meshctl.core.advice.stages import STAGES, canary_of
+from meshctl.core.advice.surroundings import Surroundings
 from meshctl.core.errors import InvalidInput, Refused, TemplateError
 from meshctl.core.model import Gate, Release, Routing, Workload
+from meshctl.core.ports import Manifest
 from meshctl.core.strategies.canary import stages_of, terms_of
 from meshctl.core.timetext import format_duration
 from meshctl.core.validation import Problem
@@ -56,19 +60,22 @@ class Look:
     findings: list[Finding]
     objects: list[Loaded]
 
-    def tried(self, check: Callable[[Release], None], namespace: str) -> Iterator[Finding]:
-        """What ``check``, which asks the mesh, refuses of the releases that are in order by themselves; one that
-        names no namespace is meant for ``namespace``."""
-        for each in self.objects:
-            if not isinstance(each.value, Release):
-                continue
-            metadata = each.value.metadata
-            if "namespace" not in each.document.data["metadata"]:
-                metadata = replace(metadata, namespace=namespace)
+    def tried(
+        self, check: Callable[[Release], None], around: Callable[[Sequence[Release]], Surroundings], namespace: str
+    ) -> Iterator[Finding]:
+        """What a cluster says of the releases that are in order by themselves.
+
+        ``check`` asks it whether it would take one, ``around`` tells what would stand around them.  One that names no
+        namespace is meant for ``namespace``.
+        """
+        releases = [(each, _at_home(each, each.value, namespace)) for each in self.objects if _is_release(each)]
+        found = around([release for _, release in releases])
+        for each, release in releases:
             try:
-                check(replace(each.value, metadata=metadata))
+                check(release)
             except (Refused, InvalidInput) as error:
                 yield _error("refused", each.complaint(Problem(("metadata", "name"), error.args[0])), error.hint)
+            yield from (_warning(each, advice) for advice in advise_in_cluster(release, found))
 
     def refusals(self, check: Callable[[list[Release | Workload]], None]) -> Iterator[Finding]:
         """What ``check``, which knows the mesh, refuses of the objects that are in order by themselves."""
@@ -78,6 +85,31 @@ class Look:
                     check([each.value])
                 except Refused as error:
                     yield _error("refused", each.complaint(Problem(("metadata", "name"), error.args[0])), error.hint)
+
+
+def live_findings(around: Surroundings, namespace: str) -> list[Finding]:
+    """What is to be said about the releases of a cluster themselves; of one namespace, or (``""``) of all."""
+    found = []
+    for release in around.releases:
+        place = release.metadata.namespace
+        if namespace in ("", place):
+            name = f"Release/{place}/{release.metadata.name}"
+            for advice in [*advise_release(release), *advise_in_cluster(release, around)]:
+                rule = RULES[advice.rule]
+                field, hint = format_path(advice.path), f"{rule.why} {rule.do}"
+                found.append(Finding(Severity.WARNING, rule.id, name, 1, 1, field, advice.message, hint))
+    return sorted(found, key=lambda each: (each.file, each.rule, each.field))
+
+
+def _is_release(loaded: Loaded) -> bool:
+    return isinstance(loaded.value, Release)
+
+
+def _at_home(loaded: Loaded, value: Release | Workload, namespace: str) -> Release:
+    assert isinstance(value, Release)
+    if "namespace" in loaded.document.data["metadata"]:
+        return value
+    return replace(value, metadata=replace(value.metadata, namespace=namespace))
 
 
 def inspect(
@@ -276,16 +308,17 @@ def _about(seconds: float) -> str:
 def _rendering(
     each: Loaded, release: Release, workload: Workload | None, renderer: TemplateRenderer
 ) -> Iterator[Finding]:
-    """What the templates make of the release: served alone, at each stage, taken back."""
+    """What the templates make of the release: served alone, at each stage, taken back; and what Istio says of that."""
     wished, run = release.spec.version, f"{release.metadata.name}-1"
     others = [version for version in (workload.spec.versions if workload else ()) if version != wished]
     baseline = others[0] if others else f"{wished[:50]}-before"
     routings = [Routing(wished, None, 0.0, run)]
     routings += [Routing(baseline, wished, stage.weight, run) for stage in canary_of(release).stages]
     routings += [replace(routings[-1], candidate_weight=0.0, aborted=True)]
+    rendered: list[Manifest] = []
     for routing in routings:
         try:
-            renderer.render(release, routing)
+            rendered = [*rendered, *renderer.render(release, routing)]
         except TemplateError as error:
             place = re.match(
                 r"(?P<file>.+?):(?P<line>\d+)(?: \(rendered line \d+\))?: (?P<what>.*)", error.args[0], re.S
@@ -295,3 +328,5 @@ def _rendering(
             else:
                 complaint = Complaint(place["file"], int(place["line"]), 1, "", place["what"])
             yield _error("template", complaint, error.hint)
+    for said in istioctl.complaints(rendered):
+        yield _error("istioctl", each.complaint(Problem((), said)))

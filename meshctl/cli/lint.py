@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshctl.cli.target import Named, cluster_options, local_option, resolve, taken
-from meshctl.cli.wishes import file_option
+from meshctl.cli.target import Named, cluster_options, everywhere_option, local_option, resolve, taken
 from meshctl.core.errors import InvalidInput, UnknownTarget
 
 if TYPE_CHECKING:
@@ -19,7 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command("lint")
-@file_option
+@click.option(
+    "-f",
+    "--filename",
+    "path",
+    type=click.Path(path_type=Path, readable=False),
+    help="A YAML file or a folder of them; without it the releases of a cluster.",
+)
 @click.option(
     "--template-dir",
     type=click.Path(path_type=Path, readable=False),
@@ -37,9 +42,10 @@ if TYPE_CHECKING:
     "-o", "output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
 )
 @local_option
+@everywhere_option
 @cluster_options
 def lint_command(
-    path: Path,
+    path: Path | None,
     template_dir: Path | None,
     rps: float | None,
     error_rate: float | None,
@@ -52,6 +58,10 @@ def lint_command(
     All errors at once, each with file, line and column; then warnings, each with a rule's name, why it matters and
     what to do.  Templates are rendered at every stage's weight and checked as before an apply.  With --local, or a
     Workload among the files, what the embedded mesh cannot do is an error too.
+
+    With a cluster (-n, -A, --context) the API server is asked whether it would take them, and what stands around them
+    is looked at: missing subsets, hosts that two take, VirtualServices that shadow each other, who else writes the same
+    objects.  Without -f the releases that are there already are looked at.  istioctl is asked where it is installed.
 
     With --rps it is forecast how long each gate takes for a version as good as the old one.
 
@@ -66,6 +76,8 @@ def lint_command(
       meshctl lint -f release.yaml
       meshctl lint -f examples/local-shop --rps 50 --error-rate 0.002
       meshctl lint -f deploy/ --template-dir templates --strict -o json
+      meshctl lint -f release.yaml -n shop
+      meshctl lint -A --strict
     """
     if rps is not None and not 0 < rps < 1e9:
         raise InvalidInput(f"--rps {rps:g}: must be above 0")
@@ -81,13 +93,15 @@ def lint_command(
 
 
 def _findings(
-    path: Path, named: Named, template_dir: Path | None, traffic: tuple[float, float | None] | None
+    path: Path | None, named: Named, template_dir: Path | None, traffic: tuple[float, float | None] | None
 ) -> list[Finding]:
     from meshctl.wiring import inspect_manifests
 
     try:
         target = resolve(named)
     except UnknownTarget:
+        if path is None:
+            raise
         look = inspect_manifests(path, known=(), embedded=False, template_dir=template_dir, traffic=traffic)
         return list(look.findings)
     return target.look(path, template_dir=template_dir, traffic=traffic)
@@ -97,11 +111,11 @@ def _plural(counts: dict[str, int]) -> dict[str, int]:
     return {f"{severity}s": number for severity, number in counts.items()}
 
 
-def _print(found: Sequence[Finding], counts: dict[str, int], path: Path) -> None:
+def _print(found: Sequence[Finding], counts: dict[str, int], path: Path | None) -> None:
     for each in found:
         field = f"{each.field}: " if each.field else ""
         click.echo(f"{each.file}:{each.line}:{each.column}: {each.severity} {each.rule}: {field}{each.message}")
         if each.hint:
             click.echo(f"    {each.hint}")
     words = [f"{number} {severity}{'' if number == 1 else 's'}" for severity, number in counts.items() if number]
-    click.echo(f"meshctl: {path}: {' and '.join(words) or 'nothing to complain about'}", err=True)
+    click.echo(f"meshctl: {path or 'lint'}: {' and '.join(words) or 'nothing to complain about'}", err=True)

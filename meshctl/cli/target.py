@@ -80,9 +80,11 @@ class Target(Protocol):
         """
         ...
 
-    def look(self, path: Path, **options: Any) -> list[Finding]:
-        """What lint finds in the manifests of a file or folder, for this mesh; ``options`` as of
-        `meshctl.wiring.inspect_manifests`."""
+    def look(self, path: Path | None, **options: Any) -> list[Finding]:
+        """What lint finds in the manifests of a file or folder, for this mesh; without them in what is there already.
+
+        ``options`` as of `meshctl.wiring.inspect_manifests`.
+        """
         ...
 
     def changes(self, name: str | None, *, timeout_s: float | None = None) -> Iterator[None]:

@@ -85,8 +85,8 @@ class ClusterTarget:
     def carry(self, applied: Sequence[Applied]) -> None:
         """Nothing: whoever drives releases watches them."""
 
-    def look(self, path: Path, **options: Any) -> list[Finding]:
-        return self.place.look(path, **options)
+    def look(self, path: Path | None, **options: Any) -> list[Finding]:
+        return self.place.look(path, everywhere=self.everywhere, **options)
 
     # -------------------------------------------------------------------------------- requests
 

@@ -14,7 +14,7 @@ import click
 
 from meshctl.cli.asking import actor, refusal
 from meshctl.cli.target import DEFAULT_FOLDER
-from meshctl.core.errors import Refused, StoreError, UnknownTarget, Unreachable
+from meshctl.core.errors import InvalidInput, Refused, StoreError, UnknownTarget, Unreachable
 from meshctl.core.model import Release, Request, Verb, Workload
 
 if TYPE_CHECKING:
@@ -101,7 +101,11 @@ class LocalTarget:
                 f"release/{name} is stored, but {unreachable.args[0]}", hint=unreachable.hint
             ) from unreachable
 
-    def look(self, path: Path, **options: Any) -> list[Finding]:
+    def look(self, path: Path | None, **options: Any) -> list[Finding]:
+        if path is None:
+            raise InvalidInput(
+                "lint: of which files?", hint="Name them: -f FILE, or a cluster, with -n NAMESPACE or -A"
+            )
         from meshctl.app.commands import check
         from meshctl.wiring import inspect_manifests
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from meshctl import wiring_cluster
-from meshctl.adapters.kubernetes.kinds import RELEASE, VIRTUAL_SERVICE
+from meshctl.adapters.kubernetes.kinds import RELEASE, SERVICE, VIRTUAL_SERVICE
 from meshctl.adapters.kubernetes.releases import REQUEST_PREFIX
 from meshctl.adapters.kubernetes.watching import Cache
 from meshctl.cli import target_cluster
@@ -170,6 +170,28 @@ def test_lint_tells_what_the_api_server_would_refuse(stage, meshctl, tmp_path):
     assert code == 2
     assert re.search(r"r\.yaml:3:\d+: error refused: metadata\.name: .*too many stages", out)
     assert stage.hands.list(RELEASE).items == []
+
+
+def test_lint_looks_at_what_stands_around_a_release_in_the_cluster(stage, meshctl, tmp_path):
+    (tmp_path / "r.yaml").write_text(FILE.replace("service: shop", "service: shap"))
+    code, out, _ = meshctl("lint", "-f", "r.yaml")
+    assert code == 0
+    assert re.search(r"r\.yaml:6:\d+: warning service-missing: spec\.service: there is no Service shap in default", out)
+    stage.user.deny("list", SERVICE)
+    assert "service-missing" not in meshctl("lint", "-f", "r.yaml")[1], "what may not be read gives no advice"
+
+
+def test_lint_without_files_looks_at_the_releases_that_are_there(at_gate, meshctl):
+    spec = {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "shop"}}]}]}
+    at_gate.hands.create(VIRTUAL_SERVICE, {"metadata": {"name": "mine", "namespace": "default"}, "spec": spec})
+    code, out, _ = meshctl("lint", "-A", "-o", "json", namespace=None)
+    found = json.loads(out)["findings"]
+    assert {each["file"] for each in found} == {"Release/default/shop"}
+    assert any("mine" in each["message"] for each in found), found
+    assert code == 0
+    assert meshctl("lint", "-A", "--strict", namespace=None)[0] == 1
+    assert json.loads(meshctl("lint", "-o", "json", namespace="istio-system")[1])["findings"] == []
+    assert meshctl("lint", "--local", namespace=None)[0] == 2
 
 
 # ------------------------------------------------------------------------------------ looking

@@ -221,3 +221,31 @@ metadata: {name: shop, annotations: {meshctl.dev/lint-ignore: "bake-short, no-sl
 alone (of latency nothing is known beforehand). Nine of ten such versions pass sooner. `--error-rate P` is the share
 of requests that fails anyway: the more fail, the longer it takes to see that no more fail.
 """
+
+
+@pytest.fixture
+def istioctl(tmp_path, monkeypatch):
+    """A program of that name, that takes what it is given and says what it is told to."""
+
+    def put(script):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        program = folder / "istioctl"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    return put
+
+
+def test_istioctl_is_asked_where_it_is_installed(lint, istioctl, tmp_path):
+    istioctl(f'[ "$*" = "validate -f -" ] && cat > {tmp_path}/asked; echo "validation succeed"')
+    assert lint(SOUND)[:2] == (0, "")
+    asked = (tmp_path / "asked").read_text()
+    assert asked.count("kind: VirtualService") == asked.count("kind: DestinationRule") > 3
+    istioctl('printf "Error: 1 error occurred:\\n\\t* VirtualService/default/shop: bad timeout\\n\\n" >&2; exit 1')
+    code, out, _ = lint(SOUND)
+    assert code == 2
+    assert out == "r.yaml:1:1: error istioctl: VirtualService/default/shop: bad timeout\n"
+    istioctl("echo boom >&2; exit 3")
+    assert "error istioctl: boom" in lint(SOUND)[1]

@@ -49,6 +49,7 @@ ERRORS = {
     "shape": "A field does not exist, is missing, or holds what it cannot hold.",
     "invalid": "A value is not possible, alone or beside the others.",
     "template": "A template fails, or renders something else than was decided.",
-    "refused": "The mesh named by --local refuses it, for instance since a version in use would change.",
+    "istioctl": "istioctl, where it is installed, refuses what the templates render.",
+    "refused": "The mesh that is named refuses it: a version in use would change, the API server's schema says no.",
 }
 """What apply refuses, by rule."""
