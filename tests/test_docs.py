@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -63,7 +64,7 @@ def test_every_command_in_a_document_can_be_typed_as_it_stands(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
 def test_every_file_of_ours_that_a_command_in_a_document_names_can_be_read(path):
     for words in _commands(path.read_text(encoding="utf-8")):
-        for option, value in zip(words, words[1:], strict=False):
+        for option, value in itertools.pairwise(words):
             if option in ("-f", "--filename") and (ROOT / value).exists():
                 assert load_wishes(ROOT / value, ()), value
 

@@ -56,9 +56,13 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
     assert [each.kind for each in load_manifests(tmp_path)] == ["Workload", "Release"]
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in ROOT.glob("examples/*/release.yaml")), ids=str)
-def test_the_examples_are_sound(folder):
-    assert load_manifests(folder)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/release.yaml")), ids=lambda path: path.parent.name)
+def test_the_releases_of_the_examples_are_sound(path):
+    assert load_manifests(path)
+
+
+def test_the_folder_of_the_local_example_can_be_given_whole():
+    assert {each.kind for each in load_manifests(ROOT / "examples" / "local-shop")} == {"Release", "Workload"}
 
 
 def test_what_was_dumped_is_read_as_it_was():
