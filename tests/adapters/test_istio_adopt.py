@@ -197,8 +197,15 @@ def test_destinations_that_are_missing_or_too_many_are_named_with_the_line_to_ad
 
 def test_a_destination_without_weight_beside_the_two_is_no_stranger(begun):
     change_main(begun, lambda route: route["route"].append({"destination": {"host": "attic"}, "weight": 0}))
-    begun.apply(10.0)
+    revision = begun.apply(10.0)
     assert begun.weights("main") == {"v2-0-0": 900, "v2-1-0": 100, "": 0}
+    assert begun.mesh.read(begun.release).weights == {OLD: 90.0, NEW: 10.0}
+    assert begun.apply(10.0) == revision, "and it is no reason to write again"
+    begun.mesh.lower(begun.release, "shop-1")
+    begun.mesh.apply(begun.release, begun.alone(OLD, run="shop-1"))
+    assert begun.mesh.read(begun.release).weights == {OLD: 100.0}, "so idle releases have nothing to write"
+    begun.apply(0.0, run="shop-2")
+    assert begun.mesh.read(begun.release).weights == {OLD: 100.0, NEW: 0.0}
 
 
 def test_a_missing_subset_is_named_with_the_line_to_add_before_the_run_can_begin(begun):

@@ -65,12 +65,17 @@ def live_of(
     stale = way is not None and bool(owner and way.owner) and way.owner != owner
     if way is not None and (stale or way.run != run_of(service)):
         way = None
+    weights = _weights(routes, own, versions, way)
+    if names:
+        # What else stands in a user's routes without a weight is his affair.
+        moved = {versions.get(subset, subset) for subset in way.weights} if way is not None else set()
+        weights = {version: weight for version, weight in weights.items() if weight or version in moved}
     return Live(
         service=service,
         rule=rule,
         routes=tuple(routes),
         versions=versions,
-        weights=_weights(routes, own, versions, way),
+        weights=weights,
         run="" if stale else run_of(service),
         aborted=not stale and is_aborted(service),
         way_back=way,
