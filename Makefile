@@ -54,6 +54,7 @@ bench-quick: $(READY) ## Figures that take seconds: start-up, one decision, weig
 
 bench: bench-quick ## Every figure, the demo tables included (over two hours); writes bench/RESULTS.md
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/prometheus.py
 	$(BIN)/python bench/demo.py
 	$(BIN)/python bench/faults.py
 	$(BIN)/python bench/report.py

@@ -48,6 +48,15 @@ def text() -> str:
         faults.report(),
         "## Many releases under one controller: `python bench/scale.py`",
         scale.report(),
+        "## One reading of the metrics, two new blocks: `python bench/prometheus.py`",
+        "From a real Prometheus that scrapes a made-up fleet; the machine did other work at the same time.",
+        table(
+            ("what", "median ms", "95th percentile ms", "processor ms", "load of the machine", "date"),
+            [
+                (r["what"], r["medianMs"], r["p95Ms"], r["processorMs"], r["load"], r["time"])
+                for r in newest("prometheus", "what")
+            ],
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

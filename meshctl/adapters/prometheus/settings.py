@@ -49,7 +49,8 @@ class PrometheusSettings:
     ``scrape_interval_s`` is the length of a block.  A block is taken ``settle_s`` after its end, and at most
     ``lateness_s`` later where a scrape is still missing.  Envoy shows durations up to ``histogram_lag_s`` after their
     requests (its ``stats_flush_interval``).  ``lookback_s`` is how far back the sample before a sample is searched for;
-    0 is six scrapes, and a minute at least.  More than ``series_max`` series are summed up by Prometheus itself: approximately.
+    0 is six scrapes, and a minute at least.  More than ``series_max`` series are summed up by Prometheus itself,
+    approximately.
     """
 
     url: str
