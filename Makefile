@@ -21,7 +21,7 @@ demo: $(READY) ## A good release to 100 %, then a bad one that is stopped, on re
 
 test: $(READY) ## Every test, the real Envoy included
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not cluster"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "e2e and not long and not cluster"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "e2e and not long and not cluster"
 	@$(BIN)/python -m tests.cluster.needs
 
 cluster: $(READY) ## Build etcd, the API server, the controller manager, istiod and their tools into a cache (Go, root)
@@ -33,8 +33,8 @@ test-cluster: cluster ## The tests on a real Kubernetes and Istio control plane,
 test-durability: $(READY) ## kill -9 of the controller at every single effect of a release and of an abort (about 20 minutes)
 	$(BIN)/python -m pytest -m "long and not cluster"
 
-sim: $(READY) ## Random worlds against the safety rules: SEEDS=1000000 for a night, SEED=1234 plays one and shrinks it
-	$(BIN)/python -m tests.sim $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),5000)) $(if $(REAL),--real-judge)
+sim: $(READY) ## Random worlds against the safety rules: SEEDS=1000000 for a night, SEED=1234 plays one and shrinks it; STORE=kubernetes
+	$(BIN)/python -m tests.sim $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),5000)) $(if $(REAL),--real-judge) $(if $(STORE),--store $(STORE))
 
 check: $(READY) ## Style, types, import rules
 	$(BIN)/ruff check .
