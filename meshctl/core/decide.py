@@ -133,7 +133,7 @@ def _obey_the_mark(turn: Turn, seen: Seen) -> None:
     run, live = turn.run, seen.live
     if run is None or live is None or not live.aborted or live.run != run.name:
         return
-    message = f"the routes say that {run.candidate} was taken back for good"
+    message = requests.by_the_mark(run)
     if not run.phase.ended:
         turn.take_back(Move.ABORT, Reason.ABORTED, message)
     elif run.phase is Phase.PROMOTED and run.baseline is not None and not live.weights.get(run.candidate):

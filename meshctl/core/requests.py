@@ -60,7 +60,14 @@ def check_abort(run: Run) -> None:
     _need_active(run, Verb.ABORT, instead)
 
 
+def by_the_mark(run: Run) -> str:
+    """What is said of a run that its routes took back: whoever aborts lowers them first and tells of it after."""
+    return f"the routes say that {run.candidate} was taken back for good"
+
+
 def _abort(turn: Turn, run: Run, request: Request, seen: Seen) -> str:
+    if run.phase is Phase.ROLLED_BACK and run.message == by_the_mark(run):
+        return f"{run.candidate} is taken back to 0 %: aborted{_because(request)}"
     check_abort(run)
     message = f"{run.candidate} is taken back from {run.weight:g} % to 0 %: aborted{_because(request)}"
     turn.take_back(Move.ABORT, Reason.ABORTED, message, actor=_by(request), request=request)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from meshctl.core.decide import REQUESTS_SERVED, decide
-from meshctl.core.model import ReleaseState, Request, Seen, Verb
+from meshctl.core.model import Phase, Reason, ReleaseState, Request, Seen, Verb
 from meshctl.core.turn import ACKNOWLEDGEMENTS_KEPT, REJECTED_KEPT
 from tests.core.small_world import START, SmallWorld, release_of
 
@@ -83,3 +83,16 @@ def test_so_many_rejected_versions_are_remembered_and_the_newest_of_them():
     assert len(world.state.rejected) == REJECTED_KEPT
     assert world.state.rejected[-2:] == (versions[-1], versions[10])
     assert versions[0] not in world.state.rejected
+
+
+def test_an_abort_whose_routes_were_heard_of_before_its_request_is_done_and_not_refused():
+    """The command lowers the routes first and stores the request after; a controller that watches is in between."""
+    world = a_running_world()
+    world.mark()
+    world.tick()
+    assert (world.run.phase, world.run.reason) == (Phase.ROLLED_BACK, Reason.ABORTED)
+    world.ask(Verb.ABORT, reason="empty carts")
+    world.tick()
+    answer = world.state.acknowledged[-1]
+    assert answer.accepted, answer.message
+    assert "empty carts" in answer.message
