@@ -115,7 +115,10 @@ class ClusterPlace:
         return f"{run.candidate} is taken back to 0 %: aborted" if revision is not None else ""
 
     def changes(self, name: str | None, *, everywhere: bool, timeout_s: float | None) -> Iterator[None]:
-        """Now, after each change of a release (or of any), and every now and then, until the time is up."""
+        """Now, after each change of a release (or of any), and every now and then, until the time is up.
+
+        Raises `Unreachable` when the API server does not answer at the start; later it is waited for.
+        """
         changed = threading.Event()
         cache = Cache(
             self.api,
@@ -127,7 +130,7 @@ class ClusterPlace:
         cache.start()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            cache.wait_until_synced(SYNC_TIMEOUT_S)
+            cache.wait_until_synced(SYNC_TIMEOUT_S, patient=False)
             while True:
                 changed.clear()
                 yield

@@ -67,7 +67,7 @@ class ClusterWorld:
             kinds = {RELEASE: trimmed, VIRTUAL_SERVICE: _routes, DESTINATION_RULE: _routes, **PARTS}
         self._caches = {kind: Cache(api, kind, namespace, trim=trim) for kind, trim in kinds.items()}
         self._releases = self._caches[RELEASE]
-        self._api, self._instance = api, instance
+        self._api, self._instance, self._stays = api, instance, stays
         self._near = NearbyApi(api, self._caches)
         self._clock = SystemClock()
         self._operator = Operator(settings, self._near, self._clock, may_raise=may_raise, stays=stays)
@@ -91,7 +91,7 @@ class ClusterWorld:
         """Fill the caches; ``look`` is called for every release that something happens to.
 
         Raises what does not get better by itself (`Forbidden`; `Refused`: no CRDs, no Istio), and `Unreachable` when
-        it takes too long.
+        it takes too long, which for somebody who does not stay is one call that got no answer.
         """
         self._look = look
         deadline = time.monotonic() + SYNC_TIMEOUT_S
@@ -99,7 +99,7 @@ class ClusterWorld:
             cache.start()
         try:
             for cache in self._caches.values():
-                if not cache.wait_until_synced(deadline - time.monotonic()):
+                if not cache.wait_until_synced(deadline - time.monotonic(), patient=self._stays):
                     raise _too_late(cache)
         except BaseException:
             self.stop()

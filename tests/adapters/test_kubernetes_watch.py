@@ -159,6 +159,12 @@ def test_an_unreachable_api_server_is_waited_for(api):
     assert not api._faults[0].times
 
 
+def test_an_unreachable_api_server_is_raised_to_who_does_not_stay(api):
+    api.fail(Unreachable("away"), times=3)
+    with cached(api, CONFIG_MAP) as cache, pytest.raises(Unreachable, match="away"):
+        cache.wait_until_synced(WAIT_S, patient=False)
+
+
 def test_stopping_ends_a_watch_that_waits(api):
     with cached(api, CONFIG_MAP) as cache:
         cache.wait_until_synced(WAIT_S)

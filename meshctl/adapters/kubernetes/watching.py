@@ -115,17 +115,17 @@ class Cache:
         with self._lock:
             return 0.0 if self._touch_lost_at is None else monotonic() - self._touch_lost_at
 
-    def wait_until_synced(self, timeout_s: float) -> bool:
+    def wait_until_synced(self, timeout_s: float, *, patient: bool = True) -> bool:
         """Wait for the first list.  Raises what made it fail if that will not change by itself: no permission, no such
-        kind."""
+        kind; and, unless ``patient``, an API server that did not answer within the budget of one call."""
         with self._lock:
-            self._lock.wait_for(lambda: self._synced or self._stopped or self._hopeless(), timeout_s)
-            if not self._synced and self._problem is not None and self._hopeless():
+            self._lock.wait_for(lambda: self._synced or self._stopped or self._hopeless(patient), timeout_s)
+            if not self._synced and self._problem is not None and self._hopeless(patient):
                 raise self._problem
             return self._synced
 
-    def _hopeless(self) -> bool:
-        return self._problem is not None and not isinstance(self._problem, Unreachable)
+    def _hopeless(self, patient: bool) -> bool:
+        return self._problem is not None and not (patient and isinstance(self._problem, Unreachable))
 
     # ------------------------------------------------------------------------------------------ running
 
