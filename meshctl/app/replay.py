@@ -17,7 +17,7 @@ from meshctl.app.comparing import Difference, differences, mended
 from meshctl.core.catalog import Dossier
 from meshctl.core.errors import MeshctlError
 from meshctl.core.model import Judgement, Verdict
-from meshctl.core.packing import inputs_of, pack
+from meshctl.core.packing import digests_of, inputs_of, pack
 from meshctl.core.ports import Judge
 from meshctl.core.record import Checkpoint, checkpoint_faults, hash_of, inputs_as_data, judge_as_data, stamp
 from meshctl.core.terms import entries_named, terms_of
@@ -161,9 +161,9 @@ class _Player:
                 return self._go_on(count)
         if inputs_of(self.lines[self.begin : self.end]).digest == digest:
             return True
-        for count in range(len(following) + 1) if isinstance(digest, str) else ():
-            if inputs_of(following[:count]).digest == digest:
-                return self._go_on(count)
+        for length, each in enumerate(digests_of(following)) if not self.lost else ():
+            if each == digest:
+                return self._go_on(length)
         return False
 
     def _go_on(self, count: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from meshctl.core.model import ArmCounts, ArmTotals, Block, Inputs
@@ -62,6 +62,15 @@ def unpack(text: str) -> Block:
         )
     except (TypeError, IndexError, OverflowError) as error:
         raise ValueError(f"not a packed block: {text[:80]!r}") from error
+
+
+def digests_of(lines: Sequence[str]) -> Iterator[str]:
+    """The digest of no block, of the first, of the first two ... (`Inputs.digest`)."""
+    yield digest("")
+    running = hashlib.sha256()
+    for number, line in enumerate(lines):
+        running.update(("\n" if number else "").encode() + line.encode("utf-8", "replace"))
+        yield f"sha256:{running.hexdigest()}"
 
 
 def inputs_of(lines: Sequence[str]) -> Inputs:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshctl.core.model import ArmCounts, ArmTotals, Block
-from meshctl.core.packing import canonical, inputs_of, pack, unpack
+from meshctl.core.packing import canonical, digests_of, inputs_of, pack, unpack
 from tests.adapters.store_values import NOON, block
 
 INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -80,3 +80,8 @@ def test_canonical_json_has_one_text_for_one_value_and_none_for_nan():
     assert canonical({"b": [1, 2.5, None], "a": "ä"}) == '{"a":"ä","b":[1,2.5,null]}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical(float("nan"))
+
+
+def test_the_digest_of_every_beginning_is_told_in_one_go():
+    lines = [pack(block(second)) for second in range(5)]
+    assert list(digests_of(lines)) == [inputs_of(lines[:count]).digest for count in range(6)]
