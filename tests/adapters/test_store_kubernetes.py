@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -470,7 +471,8 @@ def test_the_rest_is_written_before_a_process_ends(cluster):
 def test_a_large_record_is_written_less_often(cluster):
     store = cluster.store(write_behind_s=60.0)
     begin(store)
-    many = [block(second, requests=1000 + second * 7919 % 977) for second in range(2500)]
+    chance = random.Random(7)
+    many = [block(second, requests=chance.randrange(100, 10**9)) for second in range(2500)]
     save(store, moved(state_of(), weight=50.0), blocks=many)
     store.api.calls.clear()
     cluster.clock.advance(90)

@@ -19,6 +19,7 @@ from meshctl.adapters.kubernetes.kinds import RELEASE, RELEASE_RUN, Kind
 from meshctl.adapters.kubernetes.looking import Reads
 from meshctl.adapters.kubernetes.projection import initial_of, status_data
 from meshctl.adapters.kubernetes.run_object import (
+    BYTES_MAX,
     RELEASE_LABEL,
     Closing,
     Damaged,
@@ -67,8 +68,8 @@ def number_of(object: Object) -> int:
 class Chain:
     """The runs of one namespace.  What decides is read from the API server; the rest as ``reads`` offer it."""
 
-    def __init__(self, api: Api, namespace: str, reads: Reads) -> None:
-        self._api, self._namespace, self._reads = api, namespace, reads
+    def __init__(self, api: Api, namespace: str, reads: Reads, bytes_max: int = BYTES_MAX) -> None:
+        self._api, self._namespace, self._reads, self._bytes_max = api, namespace, reads, bytes_max
 
     # -------------------------------------------------------------------------------- reading
 
@@ -137,7 +138,7 @@ class Chain:
         return created
 
     def _create(self, release: Object, after: RunObject) -> RunObject:
-        after, object = fitted(after)
+        after, object = fitted(after, bytes_max=self._bytes_max)
         for _ in range(CREATIONS_MAX):
             try:
                 meta = self._api.create(RELEASE_RUN, object)["metadata"]
@@ -195,7 +196,8 @@ class Chain:
         before = run_object(object)
         closing = found.closes or Closing(before.chronicle.run, (), ())
         link = Link(found.name, found.uid)
-        _, object = fitted(closed(before, link, closing, found.written), judge_known=False)
+        before = closed(before, link, closing, found.written)
+        _, object = fitted(before, judge_known=False, bytes_max=self._bytes_max)
         self._api.replace(RELEASE_RUN, object)
 
     def _commit_first(self, found: RunObject, previous: Link) -> None:
@@ -229,7 +231,7 @@ class Chain:
 
     def write(self, found: RunObject) -> RunObject:
         """Store the newest run anew.  Raises `Conflict` when it is not as it was read."""
-        found, object = fitted(found)
+        found, object = fitted(found, bytes_max=self._bytes_max)
         return _with_identity(found, self._api.replace(RELEASE_RUN, object)["metadata"])
 
     def retire(self, release: Object, up_to: int) -> None:

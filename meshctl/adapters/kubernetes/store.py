@@ -29,7 +29,7 @@ from meshctl.adapters.kubernetes.heads import (
 )
 from meshctl.adapters.kubernetes.looking import Reads
 from meshctl.adapters.kubernetes.releases import release_of, requests_of
-from meshctl.adapters.kubernetes.run_object import Standing, run_object
+from meshctl.adapters.kubernetes.run_object import BYTES_MAX, Standing, run_object
 from meshctl.adapters.kubernetes.saving import Save, begun, check, kept_back, new_records, written
 from meshctl.adapters.kubernetes.wishes import KubernetesWishes, no_workloads
 from meshctl.core.catalog import RUNS_KEPT, conflict
@@ -65,11 +65,12 @@ class KubernetesStore:
         claims: Claims | None = None,
         instance: str = "",
         force: bool = False,
+        bytes_max: int = BYTES_MAX,
     ) -> None:
         self._api, self._namespace, self._clock = api, namespace, clock
         self._projects, self._claims = projects, claims
         self._write_behind = timedelta(seconds=write_behind_s)
-        self._chain = Chain(api, namespace, reads or api)
+        self._chain = Chain(api, namespace, reads or api, bytes_max)
         self._events = Events(api, namespace, instance)
         self._wishes = KubernetesWishes(api, namespace, clock, reads or api, force=force)
         self._archive = KubernetesArchive(api, namespace, reads or api, self._chain, self._look_up)
