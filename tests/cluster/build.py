@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.needs import PACKAGES, go_missing, missing_packages, namespace_missing
@@ -63,71 +63,115 @@ GROUPS = (
 )
 
 
-def digest() -> str:
-    """What the programs are built from and how, as twelve characters."""
-    whole = hashlib.sha256(repr(GROUPS).encode())
-    for group in GROUPS:
-        for name in ("go.mod", "go.sum"):
-            whole.update((MODULES / group.module / name).read_bytes())
-    return whole.hexdigest()[:12]
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Programs that belong together: their pins, and their folder in the cache."""
+
+    name: str
+    modules: Path
+    """In it a folder with ``go.mod`` and ``go.sum`` for each module."""
+    groups: tuple[Group, ...]
+    copies: dict[str, tuple[Group, str, str]] = field(default_factory=dict)
+    """Files by name that are taken over as they are: out of which Go module of a group, and where they are in it."""
+
+    def digest(self) -> str:
+        """What the programs are built from and how, as twelve characters."""
+        whole = hashlib.sha256(repr(self.groups).encode())
+        for group in self.groups:
+            for name in ("go.mod", "go.sum"):
+                whole.update((self.modules / group.module / name).read_bytes())
+        return whole.hexdigest()[:12]
+
+    def folder(self) -> Path:
+        """The folder of these pins' programs, there or not."""
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(base) / "meshctl" / self.name / self.digest()
+
+    def lacking(self) -> list[str]:
+        """The files that are not there yet."""
+        wanted = [*(name for group in self.groups for name in group.packages), *self.copies]
+        return [name for name in wanted if not (self.folder() / name).exists()]
+
+    def build(self) -> None:
+        """Build what is lacking, program by program, telling how far it is."""
+        lacking = self.lacking()
+        for number, group in enumerate(self.groups, 1):
+            packages = {name: package for name, package in group.packages.items() if name in lacking}
+            title = f"[{number}/{len(self.groups)}] {', '.join(group.packages)}"
+            if packages:
+                self._build_group(group, packages, title)
+            else:
+                print(f"{title}: there", flush=True)
+        for name, (group, module, path) in self.copies.items():
+            if name in lacking:
+                with self._workshop() as workshop:
+                    source = self._go(group, ["list", "-m", "-f", "{{.Dir}}", module]).strip()
+                    shutil.copyfile(Path(source) / path, workshop / name)
+                    (workshop / name).replace(self.folder() / name)
+
+    def _build_group(self, group: Group, packages: dict[str, str], title: str) -> None:
+        flags = ["-trimpath", f"-ldflags=-s -w {' '.join(f'-X {value}' for value in group.set_values)}".rstrip()]
+        flags += [f"-tags={group.tags}"] if group.tags else []
+        print(f"{title}: fetching modules", flush=True)
+        stale = self._go(group, ["list", "-deps", *flags, "-f", "{{if .Stale}}x{{end}}", *packages.values()])
+        total = stale.count("x")
+        with self._workshop() as workshop:
+            started = time.monotonic()
+            command = ["go", "build", "-v", *flags, "-o", f"{workshop}/", *packages.values()]
+            with subprocess.Popen(
+                command, cwd=self.modules / group.module, env=_environment(), stderr=subprocess.PIPE, text=True
+            ) as process:
+                try:
+                    words = _follow(process, title, total, started)
+                except BaseException:
+                    process.terminate()
+                    raise
+            if process.returncode:
+                said = "".join(words[-20:])
+                raise SystemExit(f"cannot build {', '.join(packages)}: {' '.join(command)} said:\n{said}")
+            for name, package in packages.items():
+                _built_as(workshop, package).replace(self.folder() / name)
+        print(f"{title}: built in {_clock(time.monotonic() - started)}", flush=True)
+
+    def _go(self, group: Group, arguments: Sequence[str]) -> str:
+        done = subprocess.run(
+            ["go", *arguments], cwd=self.modules / group.module, env=_environment(), stdout=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            programs = ", ".join(group.packages)
+            raise SystemExit(f"cannot prepare {programs}: go {' '.join(arguments[:2])} failed, see above")
+        return done.stdout
+
+    @contextlib.contextmanager
+    def _workshop(self) -> Iterator[Path]:
+        """A folder beside the cache's, gone afterwards; those of builders that died go too."""
+        folder = self.folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob("*.building-*"):
+            if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        path = folder.with_name(f"{folder.name}.building-{os.getpid()}")
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+CONTROL_PLANE = Shelf(
+    "cluster", MODULES, GROUPS, {CRDS: (GROUPS[-1], "istio.io/istio", "manifests/charts/base/files/crd-all.gen.yaml")}
+)
 
 
 def cache() -> Path:
-    """The folder of these pins' programs, there or not."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "meshctl" / "cluster" / digest()
-
-
-def wanted() -> list[Path]:
-    """Every file that a complete cache holds."""
-    return [cache() / name for group in GROUPS for name in group.packages] + [cache() / CRDS]
+    """The folder of the control plane's programs, there or not."""
+    return CONTROL_PLANE.folder()
 
 
 def not_built() -> str:
     """Why the programs cannot be used yet; empty when all are there."""
-    lacking = [path.name for path in wanted() if not path.exists()]
+    lacking = CONTROL_PLANE.lacking()
     return f"not built: {', '.join(lacking)} (make cluster)" if lacking else ""
-
-
-def build() -> None:
-    """Build what the cache lacks, program by program, telling how far it is."""
-    for number, group in enumerate(GROUPS, 1):
-        lacking = {name: package for name, package in group.packages.items() if not (cache() / name).exists()}
-        title = f"[{number}/{len(GROUPS)}] {', '.join(group.packages)}"
-        if lacking:
-            _build_group(group, lacking, title)
-        else:
-            print(f"{title}: there", flush=True)
-    if not (cache() / CRDS).exists():
-        with _workshop() as workshop:
-            module = _go(GROUPS[-1], ["list", "-m", "-f", "{{.Dir}}", "istio.io/istio"]).strip()
-            shutil.copyfile(Path(module) / "manifests/charts/base/files/crd-all.gen.yaml", workshop / CRDS)
-            (workshop / CRDS).replace(cache() / CRDS)
-    print(f"control plane: {cache()}", flush=True)
-
-
-def _build_group(group: Group, packages: dict[str, str], title: str) -> None:
-    flags = ["-trimpath", f"-ldflags=-s -w {' '.join(f'-X {value}' for value in group.set_values)}".rstrip()]
-    flags += [f"-tags={group.tags}"] if group.tags else []
-    print(f"{title}: fetching modules", flush=True)
-    stale = _go(group, ["list", "-deps", *flags, "-f", "{{if .Stale}}x{{end}}", *packages.values()])
-    total = stale.count("x")
-    with _workshop() as workshop:
-        started = time.monotonic()
-        command = ["go", "build", "-v", *flags, "-o", f"{workshop}/", *packages.values()]
-        with subprocess.Popen(
-            command, cwd=MODULES / group.module, env=_environment(), stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                words = _follow(process, title, total, started)
-            except BaseException:
-                process.terminate()
-                raise
-        if process.returncode:
-            raise SystemExit(f"cannot build {', '.join(packages)}: {' '.join(command)} said:\n{''.join(words[-20:])}")
-        for name, package in packages.items():
-            _built_as(workshop, package).replace(cache() / name)
-    print(f"{title}: built in {_clock(time.monotonic() - started)}", flush=True)
 
 
 def _built_as(workshop: Path, package: str) -> Path:
@@ -165,30 +209,6 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"}
 
 
-def _go(group: Group, arguments: Sequence[str]) -> str:
-    done = subprocess.run(
-        ["go", *arguments], cwd=MODULES / group.module, env=_environment(), stdout=subprocess.PIPE, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"cannot prepare {', '.join(group.packages)}: go {' '.join(arguments[:2])} failed, see above")
-    return done.stdout
-
-
-@contextlib.contextmanager
-def _workshop() -> Iterator[Path]:
-    """A folder beside the cache's, gone afterwards; those of builders that died go too."""
-    cache().mkdir(parents=True, exist_ok=True)
-    for left in cache().parent.glob("*.building-*"):
-        if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
-            shutil.rmtree(left, ignore_errors=True)
-    path = cache().with_name(f"{cache().name}.building-{os.getpid()}")
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def install_packages() -> None:
     """Debian's packages that are missing: installed by root, else named with the command that does it."""
     names = missing_packages()
@@ -213,7 +233,8 @@ def main() -> int:
         return 1
     print(f"needs besides Go: {', '.join(PACKAGES.values())} from Debian's packages; root, for a network namespace")
     install_packages()
-    build()
+    CONTROL_PLANE.build()
+    print(f"control plane: {cache()}", flush=True)
     reason = namespace_missing()
     print(f"ready after {time.monotonic() - started:.1f} s" + (f"; but it cannot run here: {reason}" if reason else ""))
     return 0

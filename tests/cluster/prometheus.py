@@ -19,7 +19,8 @@ from tests.cluster.telemetry import relabelling
 class Prometheus(Process):
     """A real Prometheus that scrapes the given proxies every ``scrape_s`` seconds.
 
-    Gateways and sidecars of clients report as ``source``; some programs want to read ``destination``.
+    Gateways and sidecars of clients report as ``source``; some programs want to read ``destination``.  With
+    ``source,destination`` everything is read twice, once under each name.
     """
 
     def __init__(self, folder: Path, proxies: Sequence[Proxy], scrape_s: float, reporter: str = "source") -> None:
@@ -57,15 +58,18 @@ def _config(proxies: Sequence[Proxy], scrape_s: float, reporter: str) -> dict[st
         {"targets": [f"{proxy.address}:{ADMIN_PORT}"], "labels": {"pod": f"{proxy.workload}-0", **_source(proxy)}}
         for proxy in proxies
     ]
-    job = {
-        "job_name": "mesh",
-        "metrics_path": "/stats/prometheus",
-        "params": {"filter": ["istio_request"]},
-        "static_configs": targets,
-        "metric_relabel_configs": relabelling(reporter),
-    }
+    jobs = [
+        {
+            "job_name": f"mesh-{number}" if number else "mesh",
+            "metrics_path": "/stats/prometheus",
+            "params": {"filter": ["istio_request"]},
+            "static_configs": targets,
+            "metric_relabel_configs": relabelling(name),
+        }
+        for number, name in enumerate(reporter.split(","))
+    ]
     every = f"{int(scrape_s * 1000)}ms"
-    return {"global": {"scrape_interval": every, "scrape_timeout": every}, "scrape_configs": [job]}
+    return {"global": {"scrape_interval": every, "scrape_timeout": every}, "scrape_configs": jobs}
 
 
 def _source(proxy: Proxy) -> dict[str, str]:
