@@ -43,7 +43,8 @@ CASES = [
         (
             'spec.keepWarm: Invalid value: "5 minutes": spec.keepWarm in body should match '
             r"'^(0|\+?([0-9]+(\.[0-9]+)?(h|ms|us|µs|m|s))+)$'; spec.keepWarm: Invalid value: "
-            "\"string\": type conversion error from 'string' to 'google.protobuf.Duration' evaluating rule: must be >= 0s"
+            "\"string\": type conversion error from 'string' to 'google.protobuf.Duration' evaluating rule: "
+            "must be >= 0s"
         ),
         (
             'spec.keepWarm: must be a duration, found "5 minutes"\n'
