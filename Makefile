@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test cluster test-cluster test-durability check format bench bench-quick audit clean
+.PHONY: help demo test cluster test-cluster test-durability check format bench bench-quick bench-peers audit clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -57,6 +57,11 @@ bench: bench-quick ## Every figure, the demo tables included (over two hours); w
 	$(BIN)/python bench/prometheus.py
 	$(BIN)/python bench/demo.py
 	$(BIN)/python bench/faults.py
+	$(BIN)/python bench/report.py
+
+bench-peers: cluster ## The same releases under meshctl, Argo Rollouts and Flagger (builds these; several hours, root)
+	@$(BIN)/python bench/peers_build.py
+	$(BIN)/python bench/peers.py
 	$(BIN)/python bench/report.py
 
 audit: $(READY) ## Look the pinned versions up in the advisory database

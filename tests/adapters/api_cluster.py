@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import uuid
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from tests.adapters.api_fields import (
     PatchFailed,
     applied,
     conflicts,
+    copied,
     leaves,
     managed_fields,
     merged,
@@ -108,7 +108,7 @@ class Cluster:
     # ------------------------------------------------------------------------------------------ writes
 
     def create(self, kind: Kind, given: Object, manager: Owner, *, dry_run: bool) -> Object:
-        object = copy.deepcopy(given)
+        object = copied(given)
         meta = object.setdefault("metadata", {})
         if not meta.get("name") and meta.get("generateName"):
             meta["name"] = f"{meta['generateName']}{uuid.uuid4().hex[:5]}"
@@ -222,18 +222,18 @@ class Cluster:
 
     def _part(self, kind: Kind, old: Object, new: Object, subresource: str) -> Object:
         """The new object with only those parts of the change that this endpoint takes."""
-        new = _without_empty(copy.deepcopy(new))
+        new = _without_empty(copied(new))
         if kind not in WITHOUT_STATUS and subresource == "status":
-            rest = {key: copy.deepcopy(value) for key, value in old.items() if key != "status"}
+            rest = {key: copied(value) for key, value in old.items() if key != "status"}
             new = rest | ({"status": new["status"]} if "status" in new else {})
         elif kind not in WITHOUT_STATUS:
             new.pop("status", None)
             if "status" in old:
-                new["status"] = copy.deepcopy(old["status"])
+                new["status"] = copied(old["status"])
         for field in KEPT:
             new["metadata"].pop(field, None)
             if field in old["metadata"]:
-                new["metadata"][field] = copy.deepcopy(old["metadata"][field])
+                new["metadata"][field] = copied(old["metadata"][field])
         if (new["metadata"].get("name"), new["metadata"].get("namespace")) != _names(old):
             raise Refusal(400, "BadRequest", "the name of the object does not match the name on the URL")
         new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
@@ -247,7 +247,7 @@ class Cluster:
 
     def _admit(self, kind: Kind, new: Object, old: Object | None) -> None:
         if self.admission is not None:
-            self.admission(kind, copy.deepcopy(new), copy.deepcopy(old))
+            self.admission(kind, copied(new), copied(old))
 
     def _store(self, kind: Kind, new: Object, old: Object | None, owners: Owners, *, dry_run: bool) -> Object:
         """Keep an object and tell the watches, unless nothing changed: then its resource version stays too."""
@@ -255,16 +255,16 @@ class Cluster:
         if fields:
             new["metadata"]["managedFields"] = fields
         if dry_run or new == old:
-            return copy.deepcopy(new)
+            return copied(new)
         if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
             self._remove(kind, new)
-            return copy.deepcopy(new)
+            return copied(new)
         self.version += 1
         new["metadata"]["resourceVersion"] = str(self.version)
         name, namespace = _names(new)
         self.entries[_key(kind, namespace or "", name)] = Entry(kind, new, owners)
         self._tell(kind, ADDED if old is None else MODIFIED, new, old)
-        return copy.deepcopy(new)
+        return copied(new)
 
     def delete(self, kind: Kind, namespace: str, name: str, uid: str, resource_version: str, propagation: str) -> None:
         entry = self.entry(kind, namespace, name)
@@ -274,7 +274,7 @@ class Cluster:
                 raise _outdated(kind, name, "Precondition failed")
         if meta.get("finalizers"):
             if not meta.get("deletionTimestamp"):
-                new = copy.deepcopy(entry.object)
+                new = copied(entry.object)
                 new["metadata"]["deletionTimestamp"] = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
                 new["metadata"]["deletionGracePeriodSeconds"] = 0
                 new["metadata"]["generation"] += 1
@@ -286,7 +286,7 @@ class Cluster:
         name, namespace = _names(object)
         last = self.entries.pop(_key(kind, namespace or "", name)).object
         self.version += 1
-        gone = copy.deepcopy(object)
+        gone = copied(object)
         gone["metadata"]["resourceVersion"] = str(self.version)
         self._tell(kind, DELETED, gone, last)
         for key, entry in list(self.entries.items()):
@@ -300,7 +300,7 @@ class Cluster:
         return any(entry.object["metadata"]["uid"] == uid for entry in self.entries.values())
 
     def _tell(self, kind: Kind, type: str, object: Object, before: Object | None) -> None:
-        self.history.append(Line(self.version, kind, type, copy.deepcopy(object), copy.deepcopy(before)))
+        self.history.append(Line(self.version, kind, type, copied(object), copied(before)))
         self.changed.notify_all()
 
 

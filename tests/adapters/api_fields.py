@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
+
+import msgspec
 
 Path = tuple[str, ...]
 Owner = tuple[str, str, str]
@@ -17,6 +18,11 @@ NOT_OWNED = {("apiVersion",), ("kind",)}
 SERVER_FIELDS = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields")
 
 
+def copied(value: Any) -> Any:
+    """A value of its own, as it comes over a line: whatever is no JSON is an error here already."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
 class PatchFailed(Exception):
     """A test of a JSON patch failed, or one of its paths is not there."""
 
@@ -24,7 +30,7 @@ class PatchFailed(Exception):
 def merged(target: Any, patch: Any) -> Any:
     """JSON merge patch, RFC 7396."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
+        return copied(patch)
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
@@ -37,7 +43,7 @@ def merged(target: Any, patch: Any) -> Any:
 def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
     """JSON patch without ``move`` and ``copy``, as the API server has it: unlike RFC 6902, ``replace`` may name a key
     that is not there, and ``test`` for null holds where there is none."""
-    document = copy.deepcopy(document)
+    document = copied(document)
     for operation in operations:
         parts = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
         parent = document
@@ -64,13 +70,13 @@ def _change(parent: Any, part: str, operation: dict[str, Any]) -> None:
             where = len(parent) if part == "-" else int(part)
             if where > len(parent):
                 raise IndexError(where)
-            parent.insert(where, copy.deepcopy(operation["value"]))
+            parent.insert(where, copied(operation["value"]))
         case "add":
-            parent[part] = copy.deepcopy(operation["value"])
+            parent[part] = copied(operation["value"])
         case "replace":
             if isinstance(parent, list):
                 parent[int(part)]
-            parent[_index(parent, part)] = copy.deepcopy(operation["value"])
+            parent[_index(parent, part)] = copied(operation["value"])
         case "remove":
             del parent[_index(parent, part)]
         case other:
@@ -104,7 +110,7 @@ def put(document: dict[str, Any], path: Path, value: Any) -> None:
         if not isinstance(inner, dict):
             inner = document[part] = {}
         document = inner
-    document[path[-1]] = copy.deepcopy(value)
+    document[path[-1]] = copied(value)
 
 
 def drop(document: dict[str, Any], path: Path) -> None:
@@ -144,7 +150,7 @@ def _displaced(path: Path, live: dict[str, Any], new: dict[Path, Any]) -> bool:
 
 def applied(live: dict[str, Any], wanted: dict[str, Any], owners: Owners, me: Owner) -> dict[str, Any]:
     """The object after an apply, and ``owners`` brought up to date: what I no longer name and nobody else owns goes."""
-    result, new = copy.deepcopy(live), leaves(wanted)
+    result, new = copied(live), leaves(wanted)
     others = set().union(*(paths for owner, paths in owners.items() if owner != me))
     for path in owners.get(me, set()) - set(new) - others:
         drop(result, path)

@@ -7,7 +7,6 @@ dependants with them, finalizers, server-side apply with conflicts, watches from
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from meshctl.adapters.kubernetes.problems import Call, error_of
 from meshctl.core.errors import MeshctlError
 from meshctl.core.ports import Clock
 from tests.adapters.api_cluster import Cluster, Line, Refusal
-from tests.adapters.api_fields import matches
+from tests.adapters.api_fields import copied, matches
 
 
 @dataclass(slots=True)
@@ -121,7 +120,7 @@ class MemoryApi:
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         with self._asked(Call("get", kind, name, namespace)):
-            return copy.deepcopy(self.cluster.entry(kind, namespace, name).object)
+            return copied(self.cluster.entry(kind, namespace, name).object)
 
     def find(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
         try:
@@ -132,7 +131,7 @@ class MemoryApi:
     def list(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Listing:
         with self._asked(Call("list", kind, namespace=namespace)):
             found = [object for object in self.cluster.of(kind, namespace) if matches(object, labels, fields)]
-            return Listing(copy.deepcopy(found), str(self.cluster.version))
+            return Listing(copied(found), str(self.cluster.version))
 
     def pages(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> Iterator[Listing]:
         whole = self.list(kind, namespace, labels=labels, fields=fields)
@@ -217,7 +216,7 @@ class MemoryApi:
         with self._asked(call):
             there = [object for object in self.cluster.of(kind, namespace) if matches(object, labels, fields)]
             at = int(resource_version or 0)
-            first = [] if at else [Change(ADDED, copy.deepcopy(object)) for object in there]
+            first = [] if at else [Change(ADDED, copied(object)) for object in there]
             return MemoryChanges(
                 self.cluster, call, at or self.cluster.version, first, (labels, fields), monotonic() + timeout_s
             )
@@ -314,11 +313,11 @@ def _seen(line: Line, labels: str, fields: str) -> Iterator[Change]:
     before = line.before is not None and matches(line.before, labels, fields)
     if line.type == DELETED:
         if before:
-            yield Change(DELETED, copy.deepcopy(line.object))
+            yield Change(DELETED, copied(line.object))
     elif now:
-        yield Change(MODIFIED if before else ADDED, copy.deepcopy(line.object))
+        yield Change(MODIFIED if before else ADDED, copied(line.object))
     elif before:
-        yield Change(DELETED, copy.deepcopy(line.object))
+        yield Change(DELETED, copied(line.object))
 
 
 def _denial(call: Call, user: str) -> Refusal:

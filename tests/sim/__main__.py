@@ -15,6 +15,7 @@ from tests.sim.story import Story, story_of
 from tests.sim.world import Failure, play
 
 SHRUNK_MAX = 3
+STORES = ("memory", "kubernetes")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,17 +24,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5000, help="so many worlds, from --first on")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--real-judge", action="store_true", help="the judge itself instead of a script")
+    parser.add_argument("--store", choices=STORES, default=STORES[0], help="where everything is kept")
     options = parser.parse_args(argv)
+    kind = {"real_judge": options.real_judge, "cluster": options.store == "kubernetes"}
     if options.seed is not None:
-        return _one(options.seed, real_judge=options.real_judge)
-    failed = _many(range(options.first, options.first + options.seeds), real_judge=options.real_judge)
+        return _one(options.seed, **kind)
+    failed = _many(range(options.first, options.first + options.seeds), **kind)
     for seed in failed[:SHRUNK_MAX]:
-        _one(seed, real_judge=options.real_judge)
+        _one(seed, **kind)
     return 1 if failed else 0
 
 
-def _one(seed: int, *, real_judge: bool) -> int:
-    story = story_of(seed, real_judge=real_judge)
+def _one(seed: int, **kind: bool) -> int:
+    story = story_of(seed, **kind)
     if play(story) is None:
         print(f"seed {seed}: every rule holds in its {len(story.steps)} steps")
         return 0
@@ -41,10 +44,10 @@ def _one(seed: int, *, real_judge: bool) -> int:
     return 1
 
 
-def _many(seeds: range, *, real_judge: bool) -> list[int]:
+def _many(seeds: range, **kind: bool) -> list[int]:
     failed: list[int] = []
     for done, seed in enumerate(seeds, start=1):
-        failure = play(story_of(seed, real_judge=real_judge))
+        failure = play(story_of(seed, **kind))
         if failure is not None:
             failed.append(seed)
             print(f"\nseed {seed}, step {failure.step}: {failure.message}", flush=True)
@@ -60,13 +63,14 @@ def told(story: Story, play: Callable[[Story], Failure | None]) -> str:
     shrunk, failure = shrink(story, play)
     steps = [f"  {number:3} {step}" for number, step in enumerate(shrunk.steps)]
     again = f"python -m tests.sim {story.seed}" + (" --real-judge" if story.settings.real_judge else "")
+    again += " --store kubernetes" if story.settings.cluster else ""
     return "\n".join(
         [
             f"seed {story.seed} breaks {failure.message}",
             f"  at step {failure.step} of this story (shrunk from {len(story.steps)} steps, the end is the last):",
             f"  {shrunk.settings}",
             *steps,
-            f"play it again: {again}   (or: make sim SEED={story.seed})",
+            f"play it again: {again}   (or: make sim SEED={story.seed} ...)",
         ]
     )
 

@@ -45,6 +45,8 @@ class Actor:
         self.seen: Look = self.look
         self.stale_store = self.stale_mesh = False
         self.interrupted = False
+        self.writes = 0
+        """So many writes to a cluster since its work began."""
         self._clock = clock
         self._until: Until = None
         self._dies = self._killed = False
@@ -79,6 +81,7 @@ class Actor:
             self._go.release()
             return self._wait()
         self.interrupted = False
+        self.writes = 0
         if until is None or dies:
             return self._do(job)
         self._thread = threading.Thread(target=self._in_thread, args=(job,), daemon=True)

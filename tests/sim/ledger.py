@@ -38,6 +38,7 @@ class Ledger:
         self.lowered_by_other: set[str] = set()
         self.unrecorded = ""
         self.answered: set[str] = set()
+        self.aborts: set[str] = set()
         self.block_ends: dict[str, datetime] = {}
         self.asks_stored: set[tuple[str, int]] = set()
         self.hooks_said: dict[str, set[HookOutcome]] = {}
@@ -81,6 +82,11 @@ class Ledger:
             self.gone_by_store |= {run.name}
         if moment.accepted() & GIVES_BACK or not moment.same_run():
             self.lowered_by_other.clear()
+
+    def requested(self, request: Any) -> None:
+        """Somebody asked for something, and it was stored."""
+        if request.verb is Verb.ABORT:
+            self.aborts.add(request.id)
 
     def retired(self, actor: Actor, versions: set[str]) -> None:
         if versions:
@@ -167,9 +173,12 @@ class Ledger:
         for kept in self._store.runs("shop"):
             name = kept.run.name
             records, blocks = self._store.decisions(name), self._store.blocks(name)
-            yield from faults(records, head=kept.head, blocks=blocks)
+            checkpoint = self._store.checkpoint(name)
+            yield from faults(records, head=kept.head, blocks=blocks, checkpoint=checkpoint)
             if self.settings.real_judge:
                 for finding in replay(dossier_of(self._store, name), AnalysisJudge()).findings:
                     yield f"replay of {name}: {finding}"
-            elif name == newest and stored.judge_state and int(stored.judge_state) != len(blocks):
-                yield f"the judge was given {stored.judge_state} blocks of {name}, {len(blocks)} are stored"
+            elif name == newest and stored.judge_state:
+                given, count = int(stored.judge_state), checkpoint.blocks + len(blocks)
+                if given != count:
+                    yield f"the judge was given {given} blocks of {name}, {count} are stored"

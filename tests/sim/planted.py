@@ -8,6 +8,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from meshctl.adapters.kubernetes.api import Patch
+from meshctl.adapters.kubernetes.kinds import RELEASE, RELEASE_RUN
+from meshctl.adapters.kubernetes.releases import REQUEST_PREFIX
 from meshctl.app.tick import Ports, tick
 from meshctl.core.decide import routing_of, weights_of
 from meshctl.core.model import HookAnswer, HookOutcome, OnMetricsOutage, Verdict
@@ -281,4 +284,34 @@ FAULTS: dict[str, Fault] = {
     "take silence of a hook for consent": Fault(with_ports(hooks=partial(_Answering, outcome=HookOutcome.PASS)), (3,)),
     "take a hook for failed that is not": Fault(with_ports(hooks=partial(_Answering, outcome=HookOutcome.FAIL)), (4,)),
     "take dead replicas for ready": Fault(with_ports(workloads=_Trusting), (6,)),
+}
+
+
+# ------------------------------------------------------------------------------------ in a cluster
+
+
+class _CarelessApi(Around):
+    """Writes objects over whatever is there."""
+
+    def replace(self, kind: Any, object: Any, **rest: Any) -> Any:
+        meta = {key: value for key, value in object["metadata"].items() if key != "resourceVersion"}
+        return self.inner.replace(kind, {**object, "metadata": meta}, **rest)
+
+
+class _HastyApi(Around):
+    """Takes requests off before what they led to is stored."""
+
+    def replace(self, kind: Any, object: Any, **rest: Any) -> Any:
+        if kind is RELEASE_RUN:
+            name, namespace = object["spec"]["release"], object["metadata"]["namespace"]
+            asked = self.inner.find(RELEASE, name, namespace)["metadata"].get("annotations") or {}
+            gone = dict.fromkeys(key for key in asked if key.startswith(REQUEST_PREFIX))
+            if gone:
+                self.inner.patch(RELEASE, name, namespace, {"metadata": {"annotations": gone}}, form=Patch.MERGE)
+        return self.inner.replace(kind, object, **rest)
+
+
+CLUSTER_FAULTS: dict[str, Fault] = {
+    "write objects over whatever is there": Fault(Plant(api=_CarelessApi), (10,)),
+    "take requests off before their answers are stored": Fault(Plant(api=_HastyApi), (10,)),
 }

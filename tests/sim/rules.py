@@ -300,6 +300,8 @@ def one_writer(ledger: Any, moment: Moment) -> Iterator[str]:
         waiting = [each.id for each in ledger.requests() if each.verb is Verb.ABORT]
         if waiting:
             yield f"aborts were never answered: {waiting}"
+        if lost := ledger.aborts - ledger.answered:
+            yield f"aborts were lost: {sorted(lost)}"
     if not isinstance(moment, Saved):
         return
     if moment.expected_version != moment.stored.version:

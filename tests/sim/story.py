@@ -32,6 +32,10 @@ class Settings:
     """Real judge only: how many requests the candidates fail."""
     hooks: tuple[tuple[str, str, str], ...] = ()
     """Name, moment and ``onError`` of every hook."""
+    cluster: bool = False
+    """The store is the one of a cluster, on an API server in memory."""
+    write_behind_s: float = 0.0
+    bytes_max: int = 65_536
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,37 @@ MOODS: dict[str, dict[str, int]] = {
 }  # fmt: skip
 
 
-def story_of(seed: int, *, real_judge: bool = False) -> Story:
-    """The story that a seed tells."""
+def story_of(seed: int, *, real_judge: bool = False, cluster: bool = False) -> Story:
+    """The story that a seed tells; in a ``cluster`` the same one, with more ways to die and to be too late."""
+    story = _story_of(seed, real_judge=real_judge)
+    return _in_a_cluster(story) if cluster else story
+
+
+def _in_a_cluster(story: Story) -> Story:
+    """Processes stop before any write to the API server, answers get lost, records are small, writes wait."""
+    chance = random.Random(f"cluster {story.seed}")
+    *stages, (weight, gate) = story.settings.stages
+    settings = replace(
+        story.settings,
+        stages=(*stages, (weight, gate if weight == 100.0 else "manual")),
+        cluster=True,
+        write_behind_s=chance.choice((0.0, 5.0, 60.0)),
+        bytes_max=chance.choice((65_536, 65_536, 9_000)),
+    )
+    steps: list[Step] = []
+    for step in story.steps:
+        kind, *rest = step
+        if kind in ("crash", "part") and chance.random() < 0.5:
+            step = (kind, rest[0], f"write {chance.randint(1, 7)}")
+        elif kind == "direct" and rest[1] == "save":
+            step = (kind, rest[0], f"write {chance.randint(1, 4)}")
+        elif kind == "tick" and chance.random() < 0.1:
+            steps.append(("lost", rest[0]))
+        steps.append(step)
+    return replace(story, settings=settings, steps=tuple(steps))
+
+
+def _story_of(seed: int, *, real_judge: bool) -> Story:
     chance = random.Random(seed)
     settings = Settings(
         stages=chance.choice(STAGES),

@@ -11,6 +11,8 @@ from tests.sim.world import Failure, play
 BATCH = 250
 SCRIPTED = 5000
 REAL = 100
+CLUSTER = 120
+CLUSTER_REAL = 8
 
 
 @pytest.mark.parametrize("first", range(0, SCRIPTED, BATCH))
@@ -25,6 +27,19 @@ def test_every_rule_holds_where_the_judge_is_the_real_one(first):
     for seed in range(first, first + 20):
         if play(story_of(seed, real_judge=True)) is not None:
             pytest.fail(told(story_of(seed, real_judge=True), play))
+
+
+@pytest.mark.parametrize("first", range(0, CLUSTER, 20))
+def test_every_rule_holds_on_the_objects_of_a_cluster_whatever_write_is_the_last_one(first):
+    for seed in range(first, first + 20):
+        if play(story_of(seed, cluster=True)) is not None:
+            pytest.fail(told(story_of(seed, cluster=True), play))
+
+
+def test_every_record_in_a_cluster_replays_by_the_real_judge():
+    for seed in range(CLUSTER_REAL):
+        if play(story_of(seed, real_judge=True, cluster=True)) is not None:
+            pytest.fail(told(story_of(seed, real_judge=True, cluster=True), play))
 
 
 FOUND = {

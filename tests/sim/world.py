@@ -46,6 +46,7 @@ from tests.sim.actors import (
     Crash,
     Until,
 )
+from tests.sim.cluster import ClusterActorStore, ClusterStore
 from tests.sim.ledger import Ledger, Violation
 from tests.sim.pieces import (
     BreakableJudge,
@@ -69,10 +70,11 @@ Tick = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Plant:
-    """What is wrong on purpose: other ports around those of an actor, or another tick."""
+    """What is wrong on purpose: other ports around those of an actor, another tick, another way to the cluster."""
 
     ports: Callable[[Ports], Ports] = lambda ports: ports
     tick: Tick = tick
+    api: Callable[[Any], Any] = lambda api: api
 
 
 SOUND = Plant()
@@ -91,7 +93,7 @@ class World:
     def __init__(self, settings: Settings, plant: Plant = SOUND) -> None:
         self.settings = settings
         self.clock = FakeClock()
-        self.store = MemoryStore()
+        self.store: Any = ClusterStore(self.clock, settings) if settings.cluster else MemoryStore()
         self.mesh = SimMesh(self.clock)
         self.workloads = SimWorkloads(self.clock, dict.fromkeys(VERSIONS, 2), settings.start_s)
         self.metrics: Any = (
@@ -107,6 +109,7 @@ class World:
         self.actors = {name: Actor(name, self.clock) for name in (*ACTORS, "person")}
         self.answers: dict[str, str] = {}
         self.hooks = {name: SimHooks(self.clock, self.answers) for name in ACTORS}
+        self.stores = {name: self._store_of(actor, plant) for name, actor in self.actors.items()}
         self._tick = plant.tick
         self._ports = {name: plant.ports(self._ports_of(actor)) for name, actor in self.actors.items()}
         self._asked: list[Request] = []
@@ -117,7 +120,7 @@ class World:
 
     def _ports_of(self, actor: Actor) -> Ports:
         return Ports(
-            store=ActorStore(actor, self.store, self.ledger),  # type: ignore[arg-type]
+            store=self.stores[actor.name],
             mesh=ActorMesh(actor, self.mesh, self.store, self.ledger),
             workloads=ActorWorkloads(actor, self.workloads, self.ledger),
             metrics=ActorMetrics(actor, self.metrics),
@@ -126,6 +129,11 @@ class World:
             clock=actor,
             hooks=ActorHooks(actor, self.hooks[actor.name], self.ledger) if actor.name in self.hooks else NoHooks(),
         )
+
+    def _store_of(self, actor: Actor, plant: Plant) -> Any:
+        if self.settings.cluster:
+            return ClusterActorStore(actor, self.store, self.ledger, plant.api)
+        return ActorStore(actor, self.store, self.ledger)
 
     # -------------------------------------------------------------------------------- steps
 
@@ -151,6 +159,10 @@ class World:
         request = self._request(verb, "because", None, False)
         job = partial(serve_directly, self._ports["person"], "shop", request)
         self._work("person", job, until=until, dies=until is not None)
+
+    def lost(self, name: str) -> None:
+        """The next write of a process is done and its answer gets lost."""
+        self.stores[name].api.lose_answer = True
 
     def say(self, word: str) -> None:
         self.judge.word = word
@@ -292,6 +304,8 @@ class World:
             return
         if isinstance(error, Crash) and name in self.hooks:
             self.hooks[name].forget()
+        if isinstance(error, Crash) and self.settings.cluster:
+            self.stores[name].forget()
         if isinstance(error, Crash) or not (alone and fresh):
             self.ledger.unrecorded = ""
         clean = alone and fresh and error is None and not self._faulty()
@@ -330,6 +344,7 @@ class World:
             self.store.request("shop", request)
         except MeshctlError:
             return
+        self.ledger.requested(request)
 
 
 FULL_ = 100.0
