@@ -63,7 +63,10 @@ class Election:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def tell(self, changed: Callable[[bool], None]) -> None:
-        """Who is to hear when the lease comes and goes, in the election's own thread."""
+        """Who is to hear when the lease comes and goes, in the election's own thread.
+
+        A lease that had run out before it was renewed has come anew: whoever asked `held` meanwhile was told no.
+        """
         self._changed = changed
 
     def held(self) -> bool:
@@ -87,10 +90,11 @@ class Election:
 
     def step(self) -> float:
         """One attempt; seconds until the next."""
-        began = self._monotonic()
+        began, lapsed = self._monotonic(), False
         try:
             if self._lock.attempt():
-                self._until = began + HELD_S
+                before, self._until = self._until, began + HELD_S
+                lapsed = self._was and self._monotonic() >= before  # after a pause of the process, for example
             else:
                 self._until = 0.0
             self._tell("")
@@ -99,7 +103,7 @@ class Election:
         except Exception as error:  # a defect must not make a leader of nobody for ever
             self._tell(f"a defect of meshctl, please report it: {error!r}")
         held = self.held()
-        if held != self._was:
+        if held != self._was or (held and lapsed):
             self._was = held
             log.info("this controller works now" if held else f"{self._lock.holder or 'nobody'} holds the lease")
             if self._changed is not None:

@@ -97,6 +97,16 @@ def test_who_loses_the_lease_stops_and_goes_on_when_it_is_back():
         until(lambda: promoted(world))
 
 
+def test_a_machine_that_stood_still_for_longer_than_the_lease_forgets_no_release():
+    world, lease = SceneWorld("shop"), Lease()
+    with running(world, lease) as controller:
+        until(lambda: world.state("shop/shop").run.number == 2)
+        controller._election._until = 0.0
+        until(lambda: len(controller._queue) == 0 and controller._queue.idle())
+        controller._election.step()
+        until(lambda: promoted(world))
+
+
 def test_trouble_with_one_release_does_not_hold_the_others_up(caplog):
     world = SceneWorld("good", "bad", "worse")
     world.broken = {"bad": Unreachable("its API is away"), "worse": ZeroDivisionError("boom")}

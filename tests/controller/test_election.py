@@ -108,6 +108,27 @@ def test_who_cannot_renew_stops_before_another_may_begin(candidate, api, time):
     assert one.told == [True, False]
 
 
+def test_who_stood_still_for_longer_than_the_lease_and_still_has_it_is_told_anew(candidate, api, time):
+    one = candidate("one")
+    one.step()
+    time.passed += 300
+    assert not one.held(), "whoever asked meanwhile was sent away"
+    one.step()
+    assert one.held()
+    assert one.told == [True, True]
+    at_once = one._lock.attempt
+
+    def attempt():
+        time.passed += HELD_S - 1
+        return at_once()
+
+    one._lock.attempt = attempt
+    time.passed += 4
+    one.step()
+    assert one.held(), "the answer came after the end of the lease, and before that of the next"
+    assert one.told == [True, True, True]
+
+
 def test_clocks_of_two_machines_need_not_agree(api, time):
     early, late = Time(), Time()
     late.passed = 86_400.0
