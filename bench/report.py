@@ -5,8 +5,10 @@ python bench/report.py
 
 from __future__ import annotations
 
+import cluster_effect
 import demo
 import faults
+import peers_report
 import scale
 from common import HERE, machine, rows, table
 
@@ -57,6 +59,10 @@ def text() -> str:
                 for r in newest("prometheus", "what")
             ],
         ),
+        "## A word, and evidence, to the weight in Envoy on a control plane: `python bench/cluster_effect.py`",
+        cluster_effect.report(),
+        "## Beside Argo Rollouts and Flagger: `make bench-peers`",
+        peers_report.report(),
     ]
     return "\n\n".join(parts) + "\n"
 
