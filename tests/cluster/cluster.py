@@ -20,7 +20,7 @@ from tests.cluster.telemetry import envoy_filter
 
 EDGE = f"{SYSTEM}/edge"
 """The Gateway that a VirtualService names to be reached from outside."""
-SCRAPE_S = float(os.environ.get("MESHCTL_CLUSTER_SCRAPE_S", "5"))
+SCRAPE_S = float(os.environ.get("MESHCTL_CLUSTER_SCRAPE_S", "1"))
 
 
 class Cluster:

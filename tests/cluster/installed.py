@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.addresses import PROMETHEUS_URL
-from tests.cluster.cluster import EDGE, Cluster
+from tests.cluster.cluster import EDGE, SCRAPE_S, Cluster
 from tests.cluster.shop import Shop
 from tests.cluster.waiting import eventually
 
@@ -40,7 +40,11 @@ spec:
 """
 """Short stages and wide margins: a test shows that the parts work together, not how sharp the judge is."""
 
-SETTINGS = [f"--prometheus-url={PROMETHEUS_URL}", "--host-suffixes=example"]
+SETTINGS = [
+    f"--prometheus-url={PROMETHEUS_URL}",
+    f"--prometheus-scrape-interval={SCRAPE_S:g}s",
+    "--host-suffixes=example",
+]
 
 
 class Person:
