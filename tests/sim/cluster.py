@@ -143,10 +143,11 @@ class ClusterActorStore:
         begun.append(pending)
         del begun[:-PENDING_MAX]
         version = self._kept.save(name, expected_version, state, **rest)
-        if any(each is pending for each in begun):  # kept back: nothing that counts was written
+        if any(each is pending for each in begun):  # kept back: nothing was written
             begun.remove(pending)
             assert pending.look.stored is not None
-            self._tell(pending, pending.look.stored)
+            if _place(self._store.stored().version) == _place(expected_version):
+                self._tell(pending, pending.look.stored)  # else its next look drops it
         return version
 
     def _committed(self, before: Stored, after: Stored) -> None:

@@ -73,6 +73,10 @@ FOUND = {
         ("wish", "v3"), ("tick", "two", False), ("ask", "set-weight", "because", 5.0, False),
         ("ask", "set-weight", "because", 5.0, False),
     )),
+    "a save that is kept back is overtaken by an abort": Story(355, Settings(cluster=True, write_behind_s=60.0), (
+        ("wish", "v3"), ("tick", "one", False), ("part", "one", "save"), ("ask", "abort", "because", None, False),
+        ("tick", "two", False),
+    )),
 }  # fmt: skip
 """Worlds that broke a rule once, by the seed that told them then, cut down to what they need."""
 
