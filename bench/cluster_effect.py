@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import httpx
 from common import median, percentile, record, rows, table
 from contenders import SCRAPE_S, Meshctl
 from peers import Gateway
@@ -30,6 +34,7 @@ from meshctl.adapters.clock import SystemClock
 from meshctl.adapters.judge import AnalysisJudge
 from meshctl.adapters.run_file import load_export
 from meshctl.core.model import Verdict
+from tests.cluster.addresses import API_URL
 from tests.cluster.cluster import EDGE, Cluster
 from tests.cluster.installed import Person, administrator
 from tests.cluster.process import Process
@@ -89,8 +94,29 @@ class Scene:
         return f"{self.person.status()}\n{self.controller.last_words()}"
 
 
-def promotions(scene: Scene, wanted: int) -> Iterator[tuple[float, float]]:
-    """Seconds to the new weight, and to the end of the command, of each promotion."""
+class Heard(threading.Thread):
+    """When the API server told of each request of a person, by the request's key."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        super().__init__(daemon=True)
+        context = ssl.create_default_context(cafile=str(cluster.plane.credentials.authority))
+        headers = {"authorization": f"Bearer {cluster.api.token}"}
+        self._client = httpx.Client(base_url=API_URL, verify=context, headers=headers, timeout=None, trust_env=False)
+        self._path = cluster.api.path("meshctl.dev/v1alpha1", "Release", namespace)
+        self.times: dict[str, float] = {}
+
+    def run(self) -> None:
+        with self._client.stream("GET", self._path, params={"watch": "true"}) as answer:
+            for line in answer.iter_lines():
+                for key in json.loads(line)["object"]["metadata"].get("annotations", {}):
+                    if key.startswith("requests.meshctl.dev/"):
+                        self.times.setdefault(key, now())
+
+
+def promotions(scene: Scene, wanted: int) -> Iterator[tuple[float, float, float]]:
+    """Seconds from the typed command to the new weight, to the request at the API server, and from there."""
+    heard = Heard(scene.shop.cluster, scene.shop.namespace)
+    heard.start()
     stages = [{"weight": weight, "gate": "manual", "minDuration": "1s", "maxDuration": "1h"} for weight in STEPS]
     log = scene.shop.cluster.network.folder / "promote.log"
     done = 0
@@ -101,11 +127,12 @@ def promotions(scene: Scene, wanted: int) -> Iterator[tuple[float, float]]:
             scene.person.until(120, phase="Paused", reason="ManualGate", weight=weight, confirmed=weight)
             began = now()
             command = scene.person.start("promote", "shop", "-n", scene.shop.namespace, "--reason", "measured", log=log)
-            effect_s = scene.until_weight(version, after) - began
+            arrived = scene.until_weight(version, after)
             code = command.wait(30)
             if code:
                 raise SystemExit(f"promote ended with {code}: {log.read_text()[-1000:]}")
-            yield effect_s, now() - began
+            asked = min(one for one in heard.times.values() if one > began)
+            yield arrived - began, asked - began, arrived - asked
             done += 1
             if done == wanted:
                 return
@@ -124,7 +151,7 @@ def evidence(scene: Scene, wanted: int) -> Iterator[float]:
         zero = scene.until_weight("v3", 0, 300)
         status = scene.person.until(30, phase="RolledBack")
         file = folder / f"evidence-{number}.json"
-        scene.person.says("export", str(status["run"]), "--file", str(file))
+        file.write_text(scene.person.says("export", str(status["run"])))
         yield zero - crossing(file)
 
 
@@ -165,7 +192,7 @@ def scene_of(cluster: Cluster) -> Iterator[Scene]:
         shop.remove()
 
 
-def keep(what: str, values: list[float], budget_s: float, load: float) -> None:
+def keep(what: str, values: Sequence[float], budget_s: float, load: float) -> None:
     """One line of the results."""
     found = {"medianS": round(median(values), 2), "p95S": round(percentile(values, 0.95), 2)}
     found |= {"mostS": round(max(values), 2), "times": len(values), "budgetS": budget_s, "load": round(load, 1)}
@@ -205,8 +232,10 @@ def main() -> None:
             if options.only != "evidence":
                 found = told(promotions(scene, options.promotions), "promote")
                 load = os.getloadavg()[1]
-                keep("`meshctl promote` to weight in Envoy", [one for one, _ in found], PROMOTE_BUDGET_S, load)
-                keep("`meshctl promote` to its end", [one for _, one in found], 0, load)
+                whole, begin, rest = zip(*found, strict=True)
+                keep("`meshctl promote`, typed, to the weight in Envoy", whole, PROMOTE_BUDGET_S, load)
+                keep("- of this until the API server has the request", begin, 0, load)
+                keep("- of this from there to the weight in Envoy", rest, 0, load)
             if options.only != "promote":
                 found = told(evidence(scene, options.candidates), "evidence")
                 keep("evidence to weight 0 in Envoy", found, EVIDENCE_BUDGET_S, os.getloadavg()[1])

@@ -60,7 +60,9 @@ class Contender:
         for name in self.crds:
             file = str(PEERS.folder() / name)
             cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", file)
-            cluster.kubectl("wait", "--for=condition=Established", "-f", file)
+            wait = ("wait", "--for=condition=Established", "-f", file)
+            # kubectl gives up where there is no condition at all yet.
+            eventually(lambda wait=wait: cluster.kubectl(*wait), 60, f"{name} is there", despite=(AssertionError,))
 
     def process(self, cluster: Cluster) -> Process:
         """The controller, with the administrator's rights, for all namespaces."""
