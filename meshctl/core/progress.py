@@ -201,7 +201,7 @@ def _recover(turn: Turn, seen: Seen) -> bool:
     if run.phase is not Phase.HELD or run.reason not in SELF_ENDING_HOLDS:
         return False
     gone = {
-        Reason.METRICS_OUTAGE: seen.newest_block_end is not None,
+        Reason.METRICS_OUTAGE: not _silent(turn, seen),
         Reason.NO_TRAFFIC: judgement is not None and judgement.wait is None,
         Reason.SHARE_MISMATCH: judgement is not None and judgement.wait is None,
         Reason.NOT_IN_EFFECT: not _in_flight(run),
@@ -246,18 +246,27 @@ def _problem(turn: Turn, seen: Seen) -> tuple[Reason, str, str] | None:
             f"{run.weight:g} % is not in effect after {EFFECT_TIMEOUT.seconds} s: {found}",
             _effect_of(run),
         )
-    silence = max(STALE_AFTER, seen.metrics_silence)
-    if run.evidence_until is not None and now - run.evidence_until > silence:
+    if _silent(turn, seen):
         found = seen.metrics_problem or "no answer"
         return (
             Reason.METRICS_OUTAGE,
-            f"no metrics for over {silence.total_seconds():.0f} s: {found}",
+            f"no metrics for over {_silence(seen).total_seconds():.0f} s: {found}",
             "the metrics to come back",
         )
     if judgement is not None and judgement.wait is not None:
         cause = {Reason.NO_TRAFFIC: "requests to judge by"}.get(judgement.wait, "traffic to be split as configured")
         return judgement.wait, judgement.message, cause
     return None
+
+
+def _silent(turn: Turn, seen: Seen) -> bool:
+    """Whether the newest evidence is too old.  Blocks of before an outage may come late, and do not end it."""
+    until = turn.active.evidence_until
+    return until is not None and turn.now - until > _silence(seen)
+
+
+def _silence(seen: Seen) -> timedelta:
+    return max(STALE_AFTER, seen.metrics_silence)
 
 
 def _lose_patience(turn: Turn) -> None:

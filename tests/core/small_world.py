@@ -111,6 +111,8 @@ class SmallWorld:
     live: LiveRouting | None = None
     replicas: dict[str, ReadyReplicas | None] = field(default_factory=dict)
     judgement: Judgement | None = field(default_factory=lambda: judged(Verdict.UNDECIDED))
+    blocks_late_s: float = 0.0
+    """How old the newest block is when it is read."""
     mesh_problem: str = ""
     stuck: bool = False
     pending: list[Request] = field(default_factory=list)
@@ -174,7 +176,7 @@ class SmallWorld:
             live=None if self.mesh_problem else self.live,
             replicas=dict(self.replicas),
             mesh_problem=self.mesh_problem,
-            newest_block_end=self.now if self._word() else None,
+            newest_block_end=self.now - timedelta(seconds=self.blocks_late_s) if self._word() else None,
             hooks=tuple(
                 HookAnswer(call.key, call.asking, *self.hook_words[call.hook.name])
                 for call in self.calls

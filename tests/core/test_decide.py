@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from meshctl.core.decide import REQUESTS_SERVED, decide
-from meshctl.core.model import Phase, Reason, ReleaseState, Request, Seen, Verb
+from meshctl.core.model import Phase, Reason, ReleaseState, Request, Seen, Verb, Verdict
 from meshctl.core.turn import ACKNOWLEDGEMENTS_KEPT, REJECTED_KEPT
-from tests.core.small_world import START, SmallWorld, release_of
+from tests.core.small_world import START, SmallWorld, judged, release_of
 
 
 def test_a_version_that_serves_already_needs_no_run():
@@ -28,6 +28,23 @@ def a_running_world():
     world.ready("2.0.0")
     world.tick()
     return world
+
+
+def test_blocks_of_before_an_outage_do_not_end_it():
+    world = a_running_world()
+    world.tick(10)
+    world.judgement = None
+    world.tick(20)
+    assert world.run.reason is Reason.METRICS_OUTAGE
+    found = judged(Verdict.UNDECIDED)
+    for late_s in (60.0, 30.0, 16.0):
+        world.judgement, world.blocks_late_s = found, late_s
+        assert world.tick(5) == []
+        assert world.run.reason is Reason.METRICS_OUTAGE
+    world.blocks_late_s = 3.0
+    (over,) = world.tick(5)
+    assert over.message == "goes on at 1 %: MetricsOutage is over"
+    assert world.run.phase is Phase.PROGRESSING
 
 
 def test_no_answer_is_pushed_out_by_others_of_the_same_decision():
