@@ -21,6 +21,9 @@ class MetricEvidence:
     ``log`` is the logarithm of the metric's own e-value, ``weight`` its part in the run's evidence.  ``ratio`` compares
     candidate with baseline: for errors the ratio of error rates with an always-valid interval (``interval=True``; a
     limit of ``None`` is unbounded), for latency an estimate of the time factor without limits.
+
+    The rest is told of metrics beside errors and latency only (``others.py``): whether it ``decides``, what it would
+    say alone, the weakest part of its gate (``None``: no gate) and what was counted.
     """
 
     log: float
@@ -29,6 +32,11 @@ class MetricEvidence:
     lower: float | None
     upper: float | None
     interval: bool
+    decides: bool = True
+    verdict: Verdict | None = None
+    gate_log: float | None = None
+    baseline: ArmTotals | None = None
+    candidate: ArmTotals | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from .suspicion import suspected, unsuspicious
 from .totals import added
 from .verdicts import judgement_of
 
-__all__ = ["SequentialState", "Stage", "dump", "fold", "learn", "load", "start"]
+__all__ = ["SequentialState", "Stage", "advanced", "dump", "fold", "learn", "load", "start"]
 
 _SLACK_S = 1e-6
 
@@ -83,6 +83,12 @@ def fold(
     block that contradicts itself, overlaps an applied one or has other bounds than its predecessors, and for new
     blocks of an earlier stage entry.
     """
+    state = advanced(state, policy, stage, blocks)
+    return state, judgement_of(state, policy, stage)
+
+
+def advanced(state: SequentialState, policy: Policy, stage: Stage, blocks: Sequence[Block]) -> SequentialState:
+    """The state that ``fold`` comes to."""
     fresh = [block for block in blocks if not _applied(state, block)]
     if state.entry is None or stage.entry > state.entry:
         state = _entered(state, stage)
@@ -90,7 +96,7 @@ def fold(
         raise BlockError(f"`stage.entry` must not go back: {stage.entry} after {state.entry}")
     for block in fresh:
         state = _folded(_bound(state, policy, block), policy, stage, block)
-    return state, judgement_of(state, policy, stage)
+    return state
 
 
 def _applied(state: SequentialState, block: Block) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .judgement import GatePart, MetricEvidence, Verdict, Wait
-from .policy import Policy
+from .policy import Policy, Tolerance
 from .totals import ArmTotals
 
 
@@ -25,6 +26,8 @@ class Findings:
     gate_threshold_log: float | None
     wait: Wait | None
     share: float
+    others: Mapping[str, Tolerance] = field(default_factory=dict)
+    """Metrics beside errors and latency that decide, and what each allows."""
 
 
 def message_of(found: Findings) -> str:
@@ -82,6 +85,13 @@ def _failed(found: Findings) -> str:
     )
     if "latency" in found.reasons:
         return slow
+    blamed = [name for name in found.reasons if name in found.others]
+    if blamed:
+        name = blamed[0]
+        return f"{_measured(name, found)}: more than the tolerated {found.others[name].tolerance:g}x the baseline"
+    if found.others:
+        names = ", ".join(name for name, metric in found.metrics.items() if metric.decides and metric.log > 0.0)
+        return f"all metrics together are worse than tolerated ({names}): {counted(found)}"
     return f"errors and latency together are worse than tolerated: {counted(found)}; {_slowness(found)}"
 
 
@@ -102,6 +112,8 @@ def _undecided(found: Findings) -> str:
         return "the candidate has had no requests in this stage yet"
     if "no_gate" in found.reasons:
         return f"this stage has no gate of its own: {counted(found)}"
+    if "no_data_of" in found.reasons:
+        return f"{', '.join(found.reasons[1:])}: nothing was counted of the candidate in this stage yet"
     zone = _zone(found)
     if zone:
         return zone
@@ -122,7 +134,21 @@ def _zone(found: Findings) -> str | None:
     within = errors.lower is not None and errors.lower >= 1.0
     if within and errors.ratio and policy.errors.tolerance <= errors.ratio <= policy.errors.margin:
         return f"errors {errors.ratio:.2f}x the baseline's: neither proved bad nor good"
+    for name, allowed in found.others.items():
+        ratio, lower = found.metrics[name].ratio, found.metrics[name].lower
+        shown = not found.metrics[name].interval or (lower is not None and lower >= 1.0)
+        if shown and ratio and allowed.tolerance <= ratio <= allowed.margin:
+            return f"{name} {ratio:.2f}x the baseline's: neither proved bad nor good"
     return None
+
+
+def _measured(name: str, found: Findings) -> str:
+    """What was counted of another metric."""
+    metric = found.metrics[name]
+    if metric.interval and metric.candidate and metric.baseline:
+        new, old = metric.candidate, metric.baseline
+        return f"{name}: candidate {new.bad} of {new.requests}, baseline {old.bad} of {old.requests}"
+    return f"{name}: candidate about {metric.ratio:.2f}x" if metric.ratio else name
 
 
 def _missing(found: Findings) -> str:
