@@ -53,6 +53,7 @@ class OperatorSettings:
     prometheus_reporter: str = "source"
     prometheus_version_label: str = "destination_version"
     prometheus_proxy_labels: str = ""
+    prometheus_namespace_label: str = "namespace"
     istiod_url: str = ""
     istiod_token_file: str = ""
     host_suffixes: str = ""
@@ -84,7 +85,10 @@ class Operator:
         stays: bool = True,
     ) -> None:
         self.claims = Claims(
-            tuple(_listed(settings.host_suffixes)), tuple(_listed(settings.gateways)), settings.cluster_domain
+            tuple(_listed(settings.host_suffixes)),
+            tuple(_listed(settings.gateways)),
+            settings.cluster_domain,
+            _label(settings.prometheus_namespace_label),
         )
         self._policy = parse_policy(settings.hook_hosts, settings.hook_secrets)
         self._clock, self._stays = clock, stays
@@ -181,9 +185,14 @@ def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
         scrape_interval_s=parse_duration(settings.prometheus_scrape_interval).total_seconds(),
         reporter=settings.prometheus_reporter,
         version_label=settings.prometheus_version_label,
+        namespace_label=_label(settings.prometheus_namespace_label),
     )
     labels = tuple(_listed(settings.prometheus_proxy_labels))
     return replace(found, proxy_labels=labels) if labels else found
+
+
+def _label(name: str) -> str:
+    return "" if name == "-" else name
 
 
 def _file(path: str) -> SecretRef | None:

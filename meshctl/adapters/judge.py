@@ -12,21 +12,26 @@ from typing import Any
 
 import meshctl_analysis.sequential as sequential
 from meshctl.core.errors import InvalidInput, JudgeError
+from meshctl.core.metricrules import allowed
 from meshctl.core.model import (
     FULL,
     AnalysisSpec,
     ArmCounts,
     ArmTotals,
     Block,
+    CustomMetric,
     Engine,
     Judgement,
     MetricEvidence,
+    MetricKind,
     Reason,
     StageTerms,
     Verdict,
 )
 from meshctl_analysis import blocks as data
+from meshctl_analysis import others
 from meshctl_analysis.judgement import Judgement as Word
+from meshctl_analysis.judgement import MetricEvidence as Evidence
 from meshctl_analysis.policy import Policy, Tolerance
 from meshctl_analysis.sequential import Stage
 from meshctl_analysis.totals import ArmTotals as Totals
@@ -37,7 +42,7 @@ class AnalysisJudge:
 
     def learn(self, state: str, analysis: AnalysisSpec, blocks: Sequence[Block]) -> str:
         with _errors("learn from the baseline's history"):
-            engine, policy = _engine(analysis.engine), _policy(analysis)
+            engine, policy = _engine(analysis), _policy(analysis)
             before = engine.load(state) if state else engine.start(policy)
             text: str = engine.dump(engine.learn(before, policy, [_block(each) for each in blocks]))
         return text
@@ -46,9 +51,10 @@ class AnalysisJudge:
         self, state: str, analysis: AnalysisSpec, terms: StageTerms, blocks: Sequence[Block]
     ) -> tuple[str, Judgement]:
         with _errors(f"judge the stage at {terms.weight:g} %"):
-            engine, policy = _engine(analysis.engine), _policy(analysis)
+            engine, policy = _engine(analysis), _policy(analysis)
             before = engine.load(state) if state else engine.start(policy)
-            after, word = engine.fold(before, policy, _stage(terms), [_block(each) for each in blocks])
+            given = (before, policy, _stage(terms), [_block(each) for each in blocks])
+            after, word = engine.fold(*given, *((_metrics(analysis), _others(blocks)) if analysis.metrics else ()))
             return engine.dump(after), _judgement(word)
 
 
@@ -61,9 +67,11 @@ def _errors(doing: str) -> Iterator[None]:
         raise JudgeError(f"cannot {doing}: {error}", hint="No verdict; abort and promote --reason work.") from error
 
 
-def _engine(engine: Engine) -> ModuleType:
+def _engine(analysis: AnalysisSpec) -> ModuleType:
     """The module that decides; the classic one brings scipy.stats along, so only where it is wished."""
-    if engine is Engine.CLASSIC:
+    if analysis.metrics:
+        return others
+    if analysis.engine is Engine.CLASSIC:
         import meshctl_analysis.classic as classic
 
         return classic
@@ -80,6 +88,39 @@ def _policy(analysis: AnalysisSpec) -> Policy:
         max_error_rate=None if analysis.slo is None else analysis.slo.max_error_rate,
         warm_up=analysis.warm_up.value,
     )
+
+
+@lru_cache(maxsize=256)
+def _metrics(analysis: AnalysisSpec) -> tuple[others.Metric, ...]:
+    return tuple(_metric(each) for each in analysis.metrics)
+
+
+def _metric(metric: CustomMetric) -> others.Metric:
+    values = allowed(metric)
+    return others.Metric(
+        metric.name,
+        "share" if metric.kind is MetricKind.COUNTER_RATIO else "values",
+        Tolerance(values.tolerance, values.margin, values.harm),
+        decides=not metric.dry_run,
+    )
+
+
+def _others(blocks: Sequence[Block]) -> dict[str, list[data.Block]]:
+    """What was counted of other metrics, as blocks of their own."""
+    found: dict[str, list[data.Block]] = {}
+    for block in blocks:
+        for each in block.custom:
+            found.setdefault(each.name, []).append(
+                data.Block(
+                    start_s=each.start.timestamp(),
+                    end_s=each.end.timestamp(),
+                    share=block.weight / 100.0,
+                    baseline=_arm(each.baseline),
+                    candidate=_arm(each.candidate),
+                    bounds_ms=each.bounds,
+                )
+            )
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -119,9 +160,7 @@ def _judgement(word: Word) -> Judgement:
         engine_version=word.version,
         abort_log=word.evidence_log,
         abort_threshold_log=word.threshold_log,
-        metrics={
-            name: MetricEvidence(each.log, each.ratio, each.lower, each.upper) for name, each in word.metrics.items()
-        },
+        metrics={name: _evidence(each) for name, each in word.metrics.items()},
         gate_log=word.gate_log,
         gate_threshold_log=word.gate_threshold_log,
         baseline=_totals(word.baseline),
@@ -130,6 +169,20 @@ def _judgement(word: Word) -> Judgement:
         wait=None if word.wait is None else Reason(word.wait),
         step_down=word.step_down,
         remaining_s=word.remaining_s,
+    )
+
+
+def _evidence(evidence: Evidence) -> MetricEvidence:
+    return MetricEvidence(
+        evidence.log,
+        evidence.ratio,
+        evidence.lower,
+        evidence.upper,
+        gate_log=evidence.gate_log,
+        baseline=None if evidence.baseline is None else _totals(evidence.baseline),
+        candidate=None if evidence.candidate is None else _totals(evidence.candidate),
+        alone=None if evidence.verdict is None else Verdict(evidence.verdict),
+        dry_run=None if evidence.decides else True,
     )
 
 

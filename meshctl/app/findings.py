@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from meshctl.app import words
 from meshctl.app.views import ReleaseView
-from meshctl.core.model import ArmTotals, Judgement, MetricEvidence, Run, Tolerance
+from meshctl.core.metricrules import allowed
+from meshctl.core.model import ArmTotals, CustomMetric, Judgement, MetricEvidence, MetricKind, Run, Tolerance
+
+_COMPARED = {"errors": ("more errors", "fewer errors"), "latency": ("slower", "faster")}
 
 
 def findings_of(view: ReleaseView) -> Iterator[str]:
@@ -23,12 +26,17 @@ def findings_of(view: ReleaseView) -> Iterator[str]:
         if name in judgement.metrics:
             numbers = _numbers(name, run, judgement)
             yield f"{name.capitalize()}: {numbers}{_placed(name, judgement.metrics[name], tolerance)}"
+    for metric in run.spec.analysis.metrics:
+        if metric.name in judgement.metrics:
+            yield _own(metric, run, judgement.metrics[metric.name])
     yield from _proofs(view, run)
 
 
 def between(run: Run) -> tuple[str, ...]:
     """The metrics whose measured ratio lies between tolerance and margin."""
-    known = {"errors": run.spec.analysis.errors, "latency": run.spec.analysis.latency}
+    analysis = run.spec.analysis
+    known = {"errors": analysis.errors, "latency": analysis.latency}
+    known |= {metric.name: allowed(metric) for metric in analysis.metrics if not metric.dry_run}
     found = {} if run.judgement is None else run.judgement.metrics
     ratios = ((name, found[name].ratio, tolerance) for name, tolerance in known.items() if name in found)
     return tuple(
@@ -70,13 +78,30 @@ def _numbers(name: str, run: Run, judgement: Judgement) -> str:
     )
 
 
+def _own(metric: CustomMetric, run: Run, found: MetricEvidence) -> str:
+    """A metric of the release's own."""
+    new, old = found.candidate or ArmTotals(), found.baseline or ArmTotals()
+    if metric.kind is MetricKind.COUNTER_RATIO:
+        numbers = (
+            f"{run.candidate} {new.bad} of {new.requests} ({words.percent(_rate(new))}), "
+            f"{run.baseline} {old.bad} of {old.requests} ({words.percent(_rate(old))}).  "
+        )
+    elif new.p50_ms is None or old.p50_ms is None:
+        numbers = ""
+    else:
+        numbers = f"median {new.p50_ms:.3g} against {old.p50_ms:.3g}, 99th percentile {new.p99_ms:.3g} against "
+        numbers += f"{old.p99_ms:.3g}.  "
+    dry = f"  Dry run: alone it would say {found.alone}, and decides nothing." if metric.dry_run else ""
+    return f"{metric.name}: {numbers}{_placed(metric.name, found, allowed(metric))}{dry}"
+
+
 def _rate(totals: ArmTotals) -> float | None:
     return totals.bad / totals.requests if totals.requests else None
 
 
 def _placed(name: str, found: MetricEvidence, tolerance: Tolerance) -> str:
     """Where the measured ratio lies: inside the tolerance, in the zone where nothing is proved, beyond the margin."""
-    more, less = ("slower", "faster") if name == "latency" else ("more errors", "fewer errors")
+    more, less = _COMPARED.get(name, ("more", "less"))
     allowed, margin = (f"{100 * (ratio - 1):.0f} %" for ratio in (tolerance.tolerance, tolerance.margin))
     if found.ratio is None:
         return "Too little to tell a ratio yet."

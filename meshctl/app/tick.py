@@ -154,8 +154,9 @@ def _observe(ports: Ports, stored: Stored, problems: list[str]) -> _Observation:
         return _Observation(seen, (), None, stored.judge_state, stored.cursor)
     entry = len(run.entries) - 1
     counts = _counts(run, seen)
+    judged_by = replace(release, spec=run.spec)
     reading = ports.metrics.read(
-        release, run.baseline, run.candidate, stored.cursor, entry=entry, weight=run.confirmed, counts=counts
+        judged_by, run.baseline, run.candidate, stored.cursor, entry=entry, weight=run.confirmed, counts=counts
     )
     seen = replace(seen, metrics_silence=timedelta(seconds=reading.silence_s))
     if reading.problem:

@@ -89,6 +89,11 @@ _OPERATOR: tuple[tuple[str, str, str | None], ...] = (
     ("prometheus_reporter", "Whose counters are read: source, destination or waypoint.", "source"),
     ("prometheus_version_label", "The label of the metrics that names the version.", "destination_version"),
     ("prometheus_proxy_labels", "The labels that tell one proxy from another.", "cluster,namespace,pod"),
+    (
+        "prometheus_namespace_label",
+        "The label that releases' own metrics are confined to their namespace by; - for none.",
+        "namespace",
+    ),
     ("istiod_url", "istiod's debug interface, which tells what each proxy has acknowledged; - for none.", None),
     ("istiod_token_file", "The file with a token for istiod (audience istio-ca).", None),
     (

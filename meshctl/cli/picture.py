@@ -237,8 +237,11 @@ def _evidence(view: ReleaseView, pen: _Pen) -> Table:
     """Two bars: the proof that takes the candidate back, and the one that opens the gate."""
     grid = pen.grid("<", "<", ">", "<") if pen.width >= _MIDDLE else pen.grid("<", "<", ">")
     ended = view.status.phase.ended
-    rows = [("worse", view.abort, "red", _outcome(view.abort) if ended else "a full bar takes it back")]
+    rows: list[tuple[str, EvidenceView | None, str, str]] = [
+        ("worse", view.abort, "red", _outcome(view.abort) if ended else "a full bar takes it back")
+    ]
     rows.append(("not worse", view.gate, "green", _outcome(view.gate) if ended else _purpose(view)))
+    rows += _own_metrics(view)
     for name, evidence, colour, meaning in rows:
         if evidence is None:
             cells = [pen.text(name), pen.text("-"), pen.text(""), pen.text(meaning)]
@@ -247,6 +250,16 @@ def _evidence(view: ReleaseView, pen: _Pen) -> Table:
             cells = [pen.text(name), _meter(evidence, colour, pen), share, pen.text(meaning)]
         grid.add_row(*cells[: len(grid.columns)])
     return grid
+
+
+def _own_metrics(view: ReleaseView) -> Iterator[tuple[str, EvidenceView, str, str]]:
+    """A bar for each metric of the release's own: how far it is on its way to take the candidate back alone."""
+    judgement = view.run.judgement if view.run is not None else None
+    for name, found in judgement.metrics.items() if judgement is not None else ():
+        if judgement is not None and found.alone is not None:
+            bar = EvidenceView(found.log, judgement.abort_threshold_log)
+            meaning = f"alone: {found.alone}" + (", a dry run" if found.dry_run else "")
+            yield name, bar, "bright_black" if found.dry_run else "red", meaning
 
 
 def _meter(evidence: EvidenceView, colour: str, pen: _Pen) -> Text:

@@ -145,6 +145,14 @@ class Engine(StrEnum):
     CLASSIC = "classic"
 
 
+class MetricKind(StrEnum):
+    """What the series of a metric of one's own are: two counters, a histogram's buckets, values of the moment."""
+
+    COUNTER_RATIO = "counter-ratio"
+    HISTOGRAM = "histogram"
+    GAUGE = "gauge"
+
+
 class WarmUp(StrEnum):
     """How the latency of young candidates is treated (design: statistics-2, 2.1)."""
 
@@ -263,6 +271,29 @@ class ServiceLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomMetric:
+    """A metric of one's own beside errors and latency, read from Prometheus for each version.
+
+    ``bad`` and ``total`` (kind counter-ratio), ``buckets`` (histogram) and ``value`` (gauge) are selectors of series
+    (`meshctl.core.selectors`).  What is allowed is as for errors and latency; ``None``: as usual for the kind
+    (`meshctl.core.metricrules.allowed`).  ``interval``: how often these series are scraped, if not as often as the
+    mesh's.  A ``dry_run`` is judged and told, and decides nothing.
+    """
+
+    name: str
+    kind: MetricKind
+    bad: str = ""
+    total: str = ""
+    buckets: str = ""
+    value: str = ""
+    tolerance: float | None = None
+    margin: float | None = None
+    harm: float | None = None
+    interval: timedelta | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AnalysisSpec:
     engine: Engine = Engine.SEQUENTIAL
     alpha: float = 0.01
@@ -273,6 +304,7 @@ class AnalysisSpec:
     on_inconclusive: OnInconclusive = OnInconclusive.ROLLBACK
     metrics_grace: timedelta = timedelta(minutes=5)
     on_metrics_outage: OnMetricsOutage = OnMetricsOutage.HOLD
+    metrics: tuple[CustomMetric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,6 +487,22 @@ class ArmCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class CustomCounts:
+    """What both versions did by one metric of a release's own, from ``start`` to ``end``.
+
+    A counter-ratio counts in ``requests`` and ``bad``; other kinds count values per bucket of ``bounds`` in
+    ``latency``, in the metric's unit.  Its scrapes are other ones, so it may begin before the block that holds it.
+    """
+
+    name: str
+    start: datetime
+    end: datetime
+    baseline: ArmCounts
+    candidate: ArmCounts
+    bounds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """What both versions did between two readings of the metrics.
 
@@ -471,6 +519,8 @@ class Block:
     bounds_ms: tuple[float, ...] = ()
     approximate: bool = False
     """The source summed up more series than can be followed one by one, so counts may be a little off."""
+    custom: tuple[CustomCounts, ...] = ()
+    """What was counted of the release's own metrics, as far as it was complete by the end of the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,12 +599,21 @@ class ArmTotals:
 @dataclass(frozen=True, slots=True)
 class MetricEvidence:
     """Log evidence that one metric is worse than its tolerance, with the interval of the ratio
-    candidate / baseline (``None``: unbounded)."""
+    candidate / baseline (``None``: unbounded).
+
+    The rest is told of a release's own metrics only: the weakest part of the gate, what was counted of both versions,
+    the verdict if there were no other metric, and whether it is a dry run, which decides nothing.
+    """
 
     log: float
     ratio: float | None = None
     lower: float | None = None
     upper: float | None = None
+    gate_log: float | None = None
+    baseline: ArmTotals | None = None
+    candidate: ArmTotals | None = None
+    alone: Verdict | None = None
+    dry_run: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,9 +233,20 @@ def _gate(judgement: Judgement) -> Record | None:
 
 def _metric(evidence: MetricEvidence) -> Record:
     ratio = {"estimate": _number(evidence.ratio), "lower": _number(evidence.lower), "upper": _number(evidence.upper)}
-    if all(value is None for value in ratio.values()):
-        return {"log": _number(evidence.log)}
-    return {"log": _number(evidence.log), "ratio": ratio}
+    told = {"log": _number(evidence.log)} | ({} if all(value is None for value in ratio.values()) else {"ratio": ratio})
+    return told | _own(evidence)
+
+
+def _own(evidence: MetricEvidence) -> Record:
+    """What is told of a release's own metrics only."""
+    if evidence.alone is None or evidence.baseline is None or evidence.candidate is None:
+        return {}
+    return {
+        "baseline": _sums(evidence.baseline),
+        "candidate": _sums(evidence.candidate),
+        "gate": _number(evidence.gate_log),
+        "alone": evidence.alone.value,
+    } | ({"dryRun": True} if evidence.dry_run else {})
 
 
 def _number(value: float | None) -> float | None:

@@ -152,11 +152,22 @@ def _conditions(run: Run, since: datetime | None) -> Iterator[Condition]:
         yield Condition("Reconciling", "True", reason, _clip(run.waits_for, 120), run.started_at)
     if run.baseline is not None:
         word = {Verdict.PASS: "True", Verdict.FAIL: "False", Verdict.UNDECIDED: "Unknown"}[run.verdict]
-        yield Condition("AnalysisPassed", word, run.verdict.value.capitalize(), since=run.ended_at or run.changed_at)
+        told = _clip(_own_metrics(run), MESSAGE_MAX)
+        yield Condition(
+            "AnalysisPassed", word, run.verdict.value.capitalize(), told, since=run.ended_at or run.changed_at
+        )
     if run.phase is Phase.PAUSED:
         yield Condition("Paused", "True", reason, since=at)
     if run.phase is Phase.ROLLED_BACK:
         yield Condition("RolledBack", "True", reason, since=run.ended_at or at)
+
+
+def _own_metrics(run: Run) -> str:
+    """What each metric of the release's own would say alone."""
+    found = run.judgement.metrics.items() if run.judgement is not None else ()
+    return "; ".join(
+        f"{name}: {each.alone}{' (dry run)' if each.dry_run else ''}" for name, each in found if each.alone is not None
+    )
 
 
 # ------------------------------------------------------------------------------------ size

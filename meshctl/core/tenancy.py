@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from meshctl.core.model import Ownership, Release
+from meshctl.core.metricrules import FIELDS
+from meshctl.core.model import CustomMetric, Ownership, Release
+from meshctl.core.selectors import read_series
 
 CLUSTER_DOMAIN = "cluster.local"
 MESH = "mesh"
@@ -29,11 +31,14 @@ class Claims:
 
     ``host_suffixes``: ``example.com`` allows it and every name below it.  ``gateways``: ``namespace/name`` with ``*``
     for any; who may bind to a Gateway its own ``hosts`` say too, and that is Istio's usual way, so all are allowed.
+    ``namespace_label``: the label by which metrics say what namespace they are of; a release reads those of its own
+    only.  Empty: every series is open to everybody.
     """
 
     host_suffixes: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ("*/*",)
     cluster_domain: str = CLUSTER_DOMAIN
+    namespace_label: str = "namespace"
 
 
 def full_host(host: str, namespace: str, cluster_domain: str = CLUSTER_DOMAIN) -> str:
@@ -66,6 +71,23 @@ def _foreign(release: Release, claims: Claims) -> Iterator[tuple[Path, str]]:
                     ("mesh", "adopt", field),
                     f"{name!r} must be an object of namespace {namespace}, by its name alone",
                 )
+    for position, metric in enumerate(spec.analysis.metrics):
+        for field, problem in _foreign_series(metric, namespace, claims):
+            yield ("analysis", "metrics", position, field), problem
+
+
+def _foreign_series(metric: CustomMetric, namespace: str, claims: Claims) -> Iterator[tuple[str, str]]:
+    """Each selector that asks for series of another namespace; whatever it asks for, it is given its own ones only."""
+    for field in FIELDS[metric.kind]:
+        try:
+            series = read_series(getattr(metric, field))
+        except ValueError:
+            continue
+        for match in series.matches:
+            own = match.operator == "=" and match.value in (namespace, "{{namespace}}")
+            if match.label == claims.namespace_label and not own:
+                found = f"{match.label}{match.operator}{match.value!r}"
+                yield field, f"{found}: only series of namespace {namespace} are open; leave the label out, it is added"
 
 
 def _foreign_host(host: str, release: Release, claims: Claims) -> str:

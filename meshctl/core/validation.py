@@ -17,6 +17,7 @@ from meshctl.core.errors import InvalidInput
 from meshctl.core.guard import thousandths
 from meshctl.core.hookrules import hook_problems
 from meshctl.core.meshrules import ownership_problems
+from meshctl.core.metricrules import metric_problems
 from meshctl.core.model import (
     FULL,
     AnalysisSpec,
@@ -125,6 +126,8 @@ def _release_spec(release: Release, embedded: bool) -> Iterator[Problem]:
     stages = spec.strategy.canary.stages if spec.strategy.canary is not None else ()
     for path, message in hook_problems(spec.hooks, stages):
         yield Problem(("hooks", *path), message)
+    for path, message in metric_problems(spec.analysis, embedded=embedded):
+        yield Problem(("analysis", "metrics", *path), message)
     for path, message in workload_problems(spec, embedded=embedded):
         yield Problem(path, message)
 

@@ -14,15 +14,17 @@ from typing import Any, get_type_hints
 
 from meshctl.adapters.kubernetes.crd_words import WORDS
 from meshctl.adapters.kubernetes.openapi import Notes, Schema
-from meshctl.core import hookrules, meshrules, podrules, validation
+from meshctl.core import hookrules, meshrules, metricrules, podrules, validation
 from meshctl.core.model import (
     FULL,
     Adoption,
     AnalysisSpec,
     CanaryStrategy,
+    CustomMetric,
     Hook,
     HttpHook,
     MeshSpec,
+    MetricKind,
     PodWorkload,
     Preview,
     ReleaseSpec,
@@ -82,6 +84,19 @@ KEYWORDS: dict[tuple[type, str], Schema] = {
     (CanaryStrategy, "stages"): {"minItems": 1, "maxItems": validation.STAGES_LIMIT},
     (Stage, "weight"): {**_ABOVE_ZERO, "maximum": FULL},
     (AnalysisSpec, "alpha"): {**_ABOVE_ZERO, "maximum": 0.5, "exclusiveMaximum": True},
+    (AnalysisSpec, "metrics"): {
+        "maxItems": metricrules.METRICS_LIMIT,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+    },
+    (CustomMetric, "name"): _form(metricrules.NAME, metricrules.NAME_LIMIT),
+    **{
+        (CustomMetric, field): {"maxLength": metricrules.SERIES_LIMIT}
+        for fields_of_kind in metricrules.FIELDS.values()
+        for field in fields_of_kind
+    },
+    (CustomMetric, "tolerance"): {"minimum": 1},
+    (CustomMetric, "harm"): {**_ABOVE_ZERO, "maximum": 1, "exclusiveMaximum": True},
     (ServiceLevel, "max_error_rate"): _SHARE,
     (Tolerance, "tolerance"): {"minimum": 1},
     (Tolerance, "harm"): _SHARE,
@@ -117,6 +132,16 @@ _LEAST, _MOST = (format_duration(value) for value in (Stage(1.0).min_duration, S
 _AUTO = "(!has(s.gate) || s.gate == 'auto')"
 _LAST = "self[size(self) - 1]"
 
+_SHORTEST, _LONGEST = (format_duration(each) for each in (metricrules.INTERVAL_LEAST, metricrules.INTERVAL_MOST))
+
+
+def _selectors_of(kind: MetricKind) -> tuple[str, str]:
+    """A metric has the selectors of its kind."""
+    names = metricrules.FIELDS[kind]
+    present = " && ".join(f"has(self.{name}) && self.{name} != ''" for name in names)
+    return f"self.kind != '{kind}' || ({present})", f"a {kind} has {' and '.join(names)}"
+
+
 RULES: dict[tuple[type, str], list[Schema]] = {
     **_durations(),
     (Strategy, ""): [_rule("has(self.canary)", "must name exactly one strategy: canary")],
@@ -145,6 +170,13 @@ RULES: dict[tuple[type, str], list[Schema]] = {
             f"minDuration ({_LEAST} if not given) must not be longer than maxDuration ({_MOST} if not given)",
         )
     ],
+    (CustomMetric, "interval"): [
+        _rule(
+            f"duration(self) >= duration('{_SHORTEST}') && duration(self) <= duration('{_LONGEST}')",
+            f"must be from {_SHORTEST} to {_LONGEST}",
+        )
+    ],
+    (CustomMetric, ""): [_rule(*_selectors_of(kind)) for kind in MetricKind],
     (Tolerance, ""): [_rule("self.margin > self.tolerance", "margin must be greater than tolerance")],
     (MeshSpec, ""): [
         _rule(

@@ -39,7 +39,9 @@ class Blocks:
             ArmCounts(tried[arm], bad[arm], _latency(counted, arm, bounds_ms)) for arm in (Arm.BASELINE, Arm.CANDIDATE)
         )
         start, end = instant_of(counted.requests.start_ms), instant_of(counted.requests.end_ms)
-        return Block(start, end, self._entry, self._weight, baseline, candidate, bounds_ms, self._approximate)
+        return Block(
+            start, end, self._entry, self._weight, baseline, candidate, bounds_ms, self._approximate, counted.custom
+        )
 
     def history(self, parts: Sequence[Counted], bounds_ms: tuple[float, ...], step_ms: int) -> Block:
         """All parts as one block of the baseline alone.  It begins one step before the first end: what lies before

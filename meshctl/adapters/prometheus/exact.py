@@ -24,9 +24,11 @@ from meshctl.adapters.prometheus.cutting import (
     spans_of,
 )
 from meshctl.adapters.prometheus.differencing import Arm, Grid, Outcome, Proxy, growths_of, proxies_of
+from meshctl.adapters.prometheus.own import OwnMetrics, read_own
 from meshctl.adapters.prometheus.questions import Questions
 from meshctl.adapters.prometheus.settings import PrometheusSettings
 from meshctl.adapters.prometheus.telemetry import Histograms, Subject, histograms, request_counters
+from meshctl.core.model import CustomCounts
 
 SLICE_S = 120.0
 """So much time is read at once, which bounds an answer however long nobody asked."""
@@ -41,15 +43,18 @@ class Counted:
 
     requests: Span
     latencies: Span
+    custom: tuple[CustomCounts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What came of a stretch of time: blocks, where to go on, and why there are no more (empty: nothing is wrong)."""
+    """What came of a stretch of time: blocks, where to go on, why there are no more (empty: nothing is wrong), and what
+    is to be told beside."""
 
     blocks: tuple[Counted, ...]
     cursor: Cursor
     why: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def grid_of(settings: PrometheusSettings) -> Grid:
@@ -76,7 +81,8 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
         return Stretch((), cursor, "no series" if not counters else "no version")
     line = _line(cursor, fingerprint(proxies, grid, cursor.at_ms))
     growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), line)
-    last = _last_end(settings, grid, proxies, cursor.at_ms, until, now_ms)
+    own = read_own(subject, questions, cursor.at_ms, until)
+    last = _last_end(settings, grid, [*proxies, *own.proxies], cursor.at_ms, until, now_ms)
     ends = ends_of(proxies, growths, grid, line, last)
     if not ends:
         return Stretch((), cursor, _why_not(settings, grid, proxies, cursor.at_ms, now_ms))
@@ -89,14 +95,22 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
         interval_ms=interval_ms(proxies, grid, ends[-1]),
     )
     if not settings.latency_metric:
-        return Stretch(tuple(Counted(span, Span(span.start_ms, span.end_ms)) for span in spans), following)
+        slow = [Span(span.start_ms, span.end_ms) for span in spans]
+        return Stretch(with_own(spans, slow, own, line.cut_ms), following, notes=own.notes)
     found = histograms(subject, durations, cursor.at_ms)
     bounds = cursor.bounds_ms or found.bounds_ms()
     if not bounds or (not found.found and _good(spans) >= FEW):
         raise Trouble(f"there are requests, but no {settings.latency_metric} with finite buckets of the two versions")
     slow = _durations(settings, found, bounds, line, ends)
-    blocks = tuple(Counted(*pair) for pair in zip(spans, slow, strict=True))
-    return Stretch(blocks, replace(following, bounds_ms=bounds))
+    return Stretch(with_own(spans, slow, own, line.cut_ms), replace(following, bounds_ms=bounds), notes=own.notes)
+
+
+def with_own(requests: Sequence[Span], slow: Sequence[Span], own: OwnMetrics, cut_ms: int) -> tuple[Counted, ...]:
+    """Blocks of requests, their durations, and what belongs to them of the release's own metrics."""
+    return tuple(
+        Counted(span, latencies, own.between(span.start_ms, span.end_ms, cut_ms))
+        for span, latencies in zip(requests, slow, strict=True)
+    )
 
 
 def _apart(settings: PrometheusSettings, series: Sequence[Series]) -> tuple[list[Series], list[Series]]:

@@ -63,7 +63,8 @@ class PrometheusMetrics:
     ) -> Reading:
         """The blocks since ``cursor``.  What happened between a write and its confirmation counts nowhere: with
         ``counts`` false the next blocks hold only growth since scrapes after this moment.  Never raises."""
-        subject = Subject(release, baseline, candidate, self.settings)
+        own = release.spec.analysis.metrics if entry > HISTORY_ENTRY else ()
+        subject = Subject(release, baseline, candidate, self.settings, own)
         before = _known(cursor, baseline, candidate)
         try:
             reading = self._read(subject, cursor, before, entry, weight, counts=counts)
@@ -114,7 +115,8 @@ class PrometheusMetrics:
             return self._anew(subject, questions, before, str(trouble), summed=True)
         blocks = Blocks(entry, weight, before.summed)
         made = [blocks.of(each, stretch.cursor.bounds_ms) for stretch in stretches for each in stretch.blocks]
-        notes = [*blocks.notes(subject), *_skew(moment), stretches[-1].why]
+        own = dict.fromkeys(note for stretch in stretches for note in stretch.notes)
+        notes = [*blocks.notes(subject), *own, *_skew(moment), stretches[-1].why]
         following = replace(stretches[-1].cursor, behind_ms=moment.behind_ms)
         kept = text if following.at_ms == before.at_ms else cursors.write(following)
         return Reading(tuple(made), kept, "; ".join(filter(None, notes)) or None)

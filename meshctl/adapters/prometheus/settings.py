@@ -44,7 +44,8 @@ class PrometheusSettings:
     ``reporter`` is who counts: the client's proxy (``source``) also sees requests that reached no server.
     ``version_label`` carries the version; ``subset_label``, if there is one, Envoy's cluster name, which also tells
     whom a request was meant for that reached nobody.  ``matchers`` narrow every query (``cluster="prod"``).  With an
-    empty ``latency_metric`` errors alone are judged.
+    empty ``latency_metric`` errors alone are judged.  ``namespace_label`` confines what releases name themselves to
+    series of their own namespace; empty: they may name any.
 
     ``scrape_interval_s`` is the length of a block.  A block is taken ``settle_s`` after its end, and at most
     ``lateness_s`` later where a scrape is still missing.  Envoy shows durations up to ``histogram_lag_s`` after their
@@ -74,6 +75,7 @@ class PrometheusSettings:
     subset_label: str = ""
     matchers: Mapping[str, str] = field(default_factory=dict)
     proxy_labels: tuple[str, ...] = ("cluster", "namespace", "pod")
+    namespace_label: str = "namespace"
     scraper_labels: tuple[str, ...] = SCRAPER_LABELS
 
     scrape_interval_s: float = 5.0
@@ -175,6 +177,6 @@ def _meaning(settings: PrometheusSettings) -> Iterator[tuple[str, str]]:
         if not METRIC.fullmatch(value) and (value or name == "requests_metric"):
             yield name, f"must be the name of a metric, found {value!r}"
     labels = (settings.version_label, *settings.matchers, *settings.proxy_labels, *settings.scraper_labels)
-    for label in labels if not settings.subset_label else (*labels, settings.subset_label):
+    for label in (*labels, *filter(None, (settings.subset_label, settings.namespace_label))):
         if not LABEL.fullmatch(label):
             yield "labels", f"must be names of labels, found {label!r}"

@@ -16,7 +16,8 @@ from meshctl.adapters.prometheus.answers import Series, Trouble
 from meshctl.adapters.prometheus.cursor import Cursor
 from meshctl.adapters.prometheus.cutting import Span
 from meshctl.adapters.prometheus.differencing import Arm, Outcome, Tag, Values, Version
-from meshctl.adapters.prometheus.exact import Counted, Stretch, grid_of, slice_ms
+from meshctl.adapters.prometheus.exact import Stretch, grid_of, slice_ms, with_own
+from meshctl.adapters.prometheus.own import read_own
 from meshctl.adapters.prometheus.questions import Questions
 from meshctl.adapters.prometheus.selectors import Matcher, Selector
 from meshctl.adapters.prometheus.settings import PrometheusSettings
@@ -69,14 +70,15 @@ def read_summed(subject: Subject, questions: Questions, cursor: Cursor, now_ms: 
         return Stretch((), cursor, "" if present else "no series")
     spans = _spans(window, blocks, _by_tag(subject, rows))
     following = replace(cursor, at_ms=blocks[-1], interval_ms=grid.step_ms)
+    own = read_own(subject, questions, cursor.at_ms, blocks[-1])
     if not settings.latency_metric:
-        return Stretch(tuple(Counted(span, Span(span.start_ms, span.end_ms)) for span in spans), following)
+        slow = [Span(span.start_ms, span.end_ms) for span in spans]
+        return Stretch(with_own(spans, slow, own, cursor.cut_ms), following, notes=own.notes)
     bounds = _bounds(subject, questions, cursor, ends[-1])
     rows = questions.sums(window.grown(subject.latencies(), [*labels, "le"]), ends[0], ends[-1], window.step_ms)
     slow = _spans(window, blocks, _by_bounds(subject, rows, bounds))
-    return Stretch(
-        tuple(Counted(*pair) for pair in zip(spans, slow, strict=True)), replace(following, bounds_ms=bounds)
-    )
+    counted = with_own(spans, slow, own, cursor.cut_ms)
+    return Stretch(counted, replace(following, bounds_ms=bounds), notes=own.notes)
 
 
 def _labels(settings: PrometheusSettings) -> list[str]:

@@ -11,7 +11,7 @@ from meshctl.adapters.prometheus.answers import Series, Trouble
 from meshctl.adapters.prometheus.differencing import Arm, Counter, Outcome, Tag
 from meshctl.adapters.prometheus.selectors import UNKNOWN, Matcher, Selector, host_of, one_of
 from meshctl.adapters.prometheus.settings import PrometheusSettings
-from meshctl.core.model import Release
+from meshctl.core.model import CustomMetric, Release
 from meshctl.core.names import subset_name
 
 GRPC_BAD = frozenset({"2", "4", "13", "14", "15"})
@@ -26,6 +26,8 @@ class Subject:
     baseline: str
     candidate: str
     settings: PrometheusSettings
+    own: tuple[CustomMetric, ...] = ()
+    """Metrics of the release's own that are read beside."""
 
     def requests(self) -> Selector:
         """The counters of requests."""
