@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import httpx
 
 from tests.cluster import marker, netns, proxies
 from tests.cluster.addresses import GATEWAY, ISTIOD_DEBUG_URL, SYSTEM
-from tests.cluster.api import Api
+from tests.cluster.api import Api, Refused
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.process import Process
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.telemetry import envoy_filter
+from tests.cluster.waiting import eventually
 
 EDGE = f"{SYSTEM}/edge"
 """The Gateway that a VirtualService names to be reached from outside."""
@@ -54,7 +56,9 @@ class Cluster:
         self.kubeconfig = self.plane.credentials.kubeconfig
         self.nodelet.start()
         for manifest in (_edge(), _no_secrets(), envoy_filter()):
-            self.api.apply(manifest)
+            # A definition is listed a moment before its kind can be found.
+            put = partial(self.api.apply, manifest)
+            eventually(put, 20, f"{manifest['kind']} is there", despite=(KeyError, Refused))
         self.gateway.start()
         self.sidecar.start()
         self.plane.ready()
