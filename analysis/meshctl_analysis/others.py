@@ -1,7 +1,8 @@
 """Other metrics beside errors and latency, judged by the same statistics: a bad share as errors are, a law of values as
 latency is.
 
-    state = start()
+    state = start(policy)
+    state = learn(state, policy, history, metrics, others)
     state, judgement = fold(state, policy, stage, blocks, metrics, others)
 
 Each metric is an e-process of its own with blocks of its own, so that its counts may come at other instants than the
@@ -69,9 +70,20 @@ def load(text: str) -> OthersState:
     return loads(OthersState, text)
 
 
-def learn(state: OthersState, policy: Policy, blocks: Sequence[Block]) -> OthersState:
-    """As `sequential.learn`; other metrics learn from their own blocks as they come."""
-    return replace(state, main=sequential.learn(state.main, policy, blocks))
+def learn(
+    state: OthersState,
+    policy: Policy,
+    blocks: Sequence[Block],
+    metrics: Sequence[Metric],
+    others: Mapping[str, Sequence[Block]],
+) -> OthersState:
+    """As `sequential.learn`; ``others`` are blocks of the baseline of each of ``metrics``, by name."""
+    known = dict(zip(state.names, state.parts, strict=True))
+    parts = tuple(
+        sequential.learn(known.get(each.name) or sequential.start(own), own, others.get(each.name, ()))
+        for each, own in ((each, _policy(policy, each)) for each in metrics)
+    )
+    return OthersState(sequential.learn(state.main, policy, blocks), tuple(each.name for each in metrics), parts)
 
 
 def fold(

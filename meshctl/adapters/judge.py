@@ -44,7 +44,8 @@ class AnalysisJudge:
         with _errors("learn from the baseline's history"):
             engine, policy = _engine(analysis), _policy(analysis)
             before = engine.load(state) if state else engine.start(policy)
-            text: str = engine.dump(engine.learn(before, policy, [_block(each) for each in blocks]))
+            given = (before, policy, [_block(each) for each in blocks])
+            text: str = engine.dump(engine.learn(*given, *_own(analysis, blocks)))
         return text
 
     def fold(
@@ -54,7 +55,7 @@ class AnalysisJudge:
             engine, policy = _engine(analysis), _policy(analysis)
             before = engine.load(state) if state else engine.start(policy)
             given = (before, policy, _stage(terms), [_block(each) for each in blocks])
-            after, word = engine.fold(*given, *((_metrics(analysis), _others(blocks)) if analysis.metrics else ()))
+            after, word = engine.fold(*given, *_own(analysis, blocks))
             return engine.dump(after), _judgement(word)
 
 
@@ -88,6 +89,11 @@ def _policy(analysis: AnalysisSpec) -> Policy:
         max_error_rate=None if analysis.slo is None else analysis.slo.max_error_rate,
         warm_up=analysis.warm_up.value,
     )
+
+
+def _own(analysis: AnalysisSpec, blocks: Sequence[Block]) -> tuple[Any, ...]:
+    """What the engine is given beside, where a release has metrics of its own."""
+    return (_metrics(analysis), _others(blocks)) if analysis.metrics else ()
 
 
 @lru_cache(maxsize=256)

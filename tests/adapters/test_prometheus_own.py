@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshctl.adapters.prometheus import PrometheusMetrics
-from meshctl.adapters.prometheus.answers import Trouble
-from meshctl.core.model import AnalysisSpec, CustomMetric, MetricKind
+from meshctl.adapters.prometheus import PrometheusMetrics, own_kinds
+from meshctl.adapters.prometheus.answers import Series, Trouble
+from meshctl.core.model import AnalysisSpec, ArmCounts, CustomMetric, MetricKind
 from tests.adapters.prometheus_world import NEW, OLD, RELEASE, START_MS, add
 from tests.adapters.test_prometheus_blocks import World, seconds
 
@@ -265,10 +265,148 @@ def test_more_series_than_are_followed_are_refused_by_the_name_of_the_metric():
     assert "name fewer" in reading.problem
 
 
-def test_before_the_first_traffic_nothing_of_it_is_asked():
-    world = Shop().pods()
-    world.at(0).read(entry=-1)
-    assert not [query for query in world.prometheus.asked if "orders_total" in query]
+def test_what_the_baseline_did_before_is_told_for_learning():
+    world = Shop()
+    for second in range(-55, 0):
+        world.old.orders(second + 0.2, 2, failed=1)
+    world.pods()
+    (block,) = world.at(0).read(entry=-1).blocks
+    (orders,) = block.custom
+    assert orders.baseline == ArmCounts(96, 48)
+    assert orders.candidate == ArmCounts(0, 0)
+    assert orders.end <= block.end
+
+
+# ------------------------------------------------------------------------------------ histograms and gauges
+
+WAITING = CustomMetric("waiting", MetricKind.HISTOGRAM, buckets='waiting_seconds_bucket{version="{{version}}"}')
+QUEUE = CustomMetric("queue", MetricKind.GAUGE, value='queue_length{version="{{version}}"}')
+
+
+@dataclass
+class Waiting:
+    """A pod that measures how long each of its guests has waited, in seconds."""
+
+    pod: str
+    version: str
+    bounds: tuple = ("0.1", "0.5", "2", "+Inf")
+    events: list = field(default_factory=list)
+
+    def guest(self, second, waited, count=1):
+        self.events += [(START_MS + round(second * 1000), waited)] * count
+
+    def page(self, at_ms):
+        page = {}
+        for bound in self.bounds:
+            count = sum(time <= at_ms and waited <= float(bound) for time, waited in self.events)
+            labels = frozenset({("version", self.version), ("le", bound)})
+            add(page, "waiting_seconds_bucket", labels, by=count)
+        return page
+
+
+def waiting_shop(**pods):
+    world = Shop(WAITING)
+    world.old, world.new = Waiting("old-0", OLD, **pods), Waiting("new-0", NEW)
+    for second in range(-20, 40):
+        world.old.guest(second + 0.2, 0.3)
+        world.new.guest(second + 0.2, 1.0, count=2)
+    for pod in (world.old, world.new):
+        world.scrapes(-57, 121, proxy=pod, **TARGET)
+    return world
+
+
+def test_values_of_a_histogram_are_counted_between_its_own_bounds():
+    found = between(waiting_shop(), 0, 21.5)
+    (waited,) = found.blocks[1].custom
+    assert waited.bounds == (0.1, 0.5, 2.0)
+    assert waited.baseline == ArmCounts(5, 0, (0, 5, 0, 0))
+    assert waited.candidate == ArmCounts(10, 0, (0, 0, 10, 0))
+
+
+def test_buckets_that_only_one_version_has_are_put_together_and_the_bounds_of_a_run_stay():
+    world = waiting_shop(bounds=("0.1", "0.25", "0.5", "1", "2", "+Inf"))
+    begin = world.at(0).read()
+    found = world.at(21.5).read(begin.cursor)
+    assert {custom.bounds for block in found.blocks for custom in block.custom} == {(0.1, 0.5, 2.0)}
+    for pod in (world.old, world.new):
+        fewer = replace(pod, bounds=("0.1", "2", "+Inf"))
+        world.scrapes(122, 150, proxy=fewer, **TARGET)
+        world.scrapes(122, 150)
+    late = world.at(140).read(found.cursor)
+    late = world.at(141).read(late.cursor)
+    assert "metric waiting: the buckets of waiting have changed: none at 0.5 any more" in late.problem
+
+
+def test_series_that_are_no_buckets_are_told():
+    world = Shop(replace(WAITING, buckets='orders_total{version="{{version}}"}')).pods()
+    begin = world.at(0).read()
+    assert "metric waiting: has no label le" in world.at(12).read(begin.cursor).problem
+
+
+@dataclass
+class Queue:
+    """A pod whose queue is as long as it is told to be."""
+
+    pod: str
+    version: str
+    lengths: dict = field(default_factory=dict)
+
+    def page(self, at_ms):
+        known = [time for time in self.lengths if START_MS + time * 1000 <= at_ms]
+        if not known:
+            return {}
+        return {frozenset({("__name__", "queue_length"), ("version", self.version)}): self.lengths[max(known)]}
+
+
+def queues(old, new, *, last=121):
+    """A shop in which one pod of each version has had these queues, in steps of five seconds, again and again."""
+    world = Shop(QUEUE)
+    steps = range(-3600, 121, 5)
+    world.old = Queue("old-0", OLD, {second: old[second // 5 % len(old)] for second in steps})
+    world.new = Queue("new-0", NEW, {second: new[second // 5 % len(new)] for second in steps})
+    for pod in (world.old, world.new):
+        world.scrapes(-3597 if pod is world.old else -57, last, proxy=pod, **TARGET)
+    return world
+
+
+def test_of_a_gauge_the_mean_of_each_window_is_one_value_between_steps_around_what_was_usual():
+    world = queues((10.0, 12.0, 11.0), (22.0, 20.0, 24.0))
+    begin = world.at(0).read(entry=-1)
+    (past,) = begin.blocks[0].custom
+    assert (past.baseline.requests, past.candidate.requests) == (239, 0)
+    found = world.at(61.5).read(begin.cursor)
+    assert found.problem is None
+    values = [custom for block in found.blocks for custom in block.custom]
+    assert [(seconds(each.start), seconds(each.end)) for each in values] == [
+        (end - 15, end) for end in (0, 15, 30, 45, 60)
+    ]
+    (bounds,) = {each.bounds for each in (past, *values)}
+    assert all(1.09 < upper / lower < 1.11 for lower, upper in pairwise(bounds))
+    for each in values:
+        place = [index for index, count in enumerate(each.baseline.latency) if count]
+        assert bounds[place[0] - 1] < 11.0 <= bounds[place[0]]
+        assert each.candidate.latency[-1] == 1
+
+
+@given(st.lists(st.floats(-5, 1e6), min_size=1, max_size=20))
+def test_steps_of_a_gauge_are_few_increasing_and_above_zero(values):
+    series = Series({}, "", dict(enumerate(values)))
+    bounds = own_kinds._steps(QUEUE, [series])
+    assert len(bounds) <= own_kinds.STEPS_MOST + 1
+    assert all(lower < upper for lower, upper in pairwise((0.0, *bounds)))
+    assert bool(bounds) == any(value > 1e-9 for value in values)
+
+
+def test_a_gauge_below_zero_counts_as_small_and_one_that_is_no_number_gives_no_block():
+    world = queues((10.0, 12.0), (-3.0, -2.0))
+    begin = world.at(0).read(entry=-1)
+    found = world.at(31.5).read(begin.cursor)
+    assert {each.candidate.latency[0] for block in found.blocks for each in block.custom} == {1}
+    world = queues((10.0, 12.0), (float("nan"),))
+    begin = world.at(0).read(entry=-1)
+    found = world.at(31.5).read(begin.cursor)
+    assert (found.blocks, found.cursor) == ((), begin.cursor)
+    assert "metric queue: prometheus:9090 says that queue_length is nan" in found.problem
 
 
 @st.composite

@@ -40,12 +40,18 @@ ORDERS = CustomMetric(
 )
 
 
+WAITING = CustomMetric("waiting", MetricKind.HISTOGRAM, buckets='waiting_bucket{version="{{version}}"}')
+QUEUE = CustomMetric("queue", MetricKind.GAUGE, value='queue_length{version="{{version}}"}')
+BOUNDS = (1.0, 2.0, 4.0)
+
+
 class WithOrders:
-    """The metrics of the world in memory, and in each block orders of both versions."""
+    """The metrics of the world in memory, and in each block what both versions did by the release's own metric."""
 
     def __init__(self, inner):
         self._inner = inner
         self.old, self.new = ArmCounts(300, 3), ArmCounts(300, 3)
+        self.bounds = ()
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
@@ -54,8 +60,9 @@ class WithOrders:
         reading = self._inner.read(release, baseline, candidate, cursor, entry=entry, **more)
         if not release.spec.analysis.metrics or entry < 0:
             return reading
+        name = release.spec.analysis.metrics[0].name
         blocks = (
-            replace(block, custom=(CustomCounts("failed-orders", block.start, block.end, self.old, self.new),))
+            replace(block, custom=(CustomCounts(name, block.start, block.end, self.old, self.new, self.bounds),))
             for block in reading.blocks
         )
         return replace(reading, blocks=tuple(blocks))
@@ -64,14 +71,14 @@ class WithOrders:
 class Shop(TickWorld):
     """Version 2 comes, judged by the real judge, orders included."""
 
-    def __init__(self, *, new=(300, 3), dry_run=False):
+    def __init__(self, *, new=(300, 3), dry_run=False, metric=ORDERS, old=(300, 3), bounds=()):
         short = timedelta(seconds=5)
         super().__init__(stages=(Stage(50.0, min_duration=short), Stage(100.0, min_duration=short)))
         self.metrics = WithOrders(self.world.metrics)
-        self.metrics.new = ArmCounts(*new)
+        self.metrics.old, self.metrics.new, self.metrics.bounds = ArmCounts(*old), ArmCounts(*new), bounds
         self.judge = AnalysisJudge()
         self.ports = replace(self.ports, metrics=self.metrics, judge=self.judge)
-        own = AnalysisSpec(warm_up=WarmUp.NONE, metrics=(replace(ORDERS, dry_run=dry_run),))
+        own = AnalysisSpec(warm_up=WarmUp.NONE, metrics=(replace(metric, dry_run=dry_run),))
         self.world.metrics.load(600.0)
         self.wish(NEW, analysis=own)
 
@@ -91,6 +98,21 @@ def test_as_many_failed_orders_let_a_good_version_through():
     shop = Shop()
     shop.tick(120)
     assert shop.run.phase is Phase.PROMOTED
+
+
+@pytest.mark.parametrize("metric", [WAITING, QUEUE], ids=["histogram", "gauge"])
+def test_larger_values_alone_take_a_version_back_and_equal_ones_let_it_through(metric):
+    usual, more = (100, 0, (60, 30, 8, 2)), (100, 0, (20, 30, 30, 20))
+    shop = Shop(metric=metric, old=usual, new=more, bounds=BOUNDS)
+    shop.tick(40)
+    assert (shop.run.phase, shop.run.reason) == (Phase.ROLLED_BACK, Reason.REGRESSION)
+    assert f"{metric.name}: " in shop.run.message
+    shop = Shop(metric=metric, old=usual, new=usual, bounds=BOUNDS)
+    shop.tick(9)
+    assert any(line.startswith(f"{metric.name}: median ") for line in findings_of(shop.view()))
+    shop.tick(150)
+    assert shop.run.phase is Phase.PROMOTED
+    assert replay(dossier_of(shop.world.store, "shop-2"), AnalysisJudge()).same
 
 
 def test_a_dry_run_takes_nothing_back_and_tells_what_it_would_say():

@@ -34,6 +34,8 @@ from tests.adapters.store_values import run
 
 BAD, TOTAL = 'orders_total{result="failed",version="{{version}}"}', 'orders_total{version="{{version}}"}'
 ORDERS = CustomMetric("failed-orders", MetricKind.COUNTER_RATIO, bad=BAD, total=TOTAL)
+WAITING = CustomMetric("waiting", MetricKind.HISTOGRAM, buckets='waiting_seconds_bucket{version="{{version}}"}')
+QUEUE = CustomMetric("queue", MetricKind.GAUGE, value='queue_length{pod=~"shop-{{subset}}-.*"}')
 
 
 def release(*metrics, **analysis):
@@ -48,11 +50,14 @@ def problems(*metrics, embedded=False, claims=None, **analysis):
 
 def test_a_whole_metric_is_accepted():
     assert problems(ORDERS, replace(ORDERS, name="other", dry_run=True, interval=timedelta(seconds=15))) == {}
+    assert problems(WAITING, QUEUE) == {}
 
 
-def test_a_metric_allows_as_much_as_errors_do_where_it_does_not_say():
+def test_a_metric_allows_what_is_usual_for_its_kind_where_it_does_not_say():
     assert allowed(ORDERS) == Tolerance(1.10, 1.25, 0.001)
     assert allowed(replace(ORDERS, margin=2.0, harm=0.01)) == Tolerance(1.10, 2.0, 0.01)
+    assert allowed(WAITING) == Tolerance(1.05, 1.15, 0.01)
+    assert allowed(QUEUE) == Tolerance(1.10, 1.50, 0.10)
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ class Reader:
             found.append(Number(point.metric, round(time * 1000), value))
         return found
 
-    def series(self, body: bytes, after_ms: int, until_ms: int) -> list[Series]:
-        """A matrix, of the samples after one instant and until another.  Raises `Trouble`."""
+    def series(self, body: bytes, after_ms: int, until_ms: int, *, signed: bool = False) -> list[Series]:
+        """A matrix, of the samples after one instant and until another.  Counters unless ``signed``: those of a gauge
+        may be below zero.  Raises `Trouble`."""
         known: dict[bytes, Mapping[str, str]] = {}
         shared: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
         found = []
@@ -117,7 +118,7 @@ class Reader:
                 raise Trouble(
                     f"{self.place} keeps {metric} as a native histogram; classic buckets (_bucket series) are needed"
                 )
-            samples = self._samples(labels, row.values, after_ms, until_ms)
+            samples = self._samples(labels, row.values, after_ms, until_ms, -math.inf if signed else 0.0)
             found.append(Series(labels, bound[1].decode("utf-8", "replace") if bound else "", samples))
         return found
 
@@ -130,14 +131,14 @@ class Reader:
         return labels
 
     def _samples(
-        self, labels: Mapping[str, str], values: list[tuple[float, str]], after_ms: int, until_ms: int
+        self, labels: Mapping[str, str], values: list[tuple[float, str]], after_ms: int, until_ms: int, least: float
     ) -> dict[int, float]:
         try:
             samples = {time: float(text) for at, text in values if after_ms < (time := round(at * 1000)) <= until_ms}
         except ValueError:
             samples = {0: math.nan}
-        if samples and not (sum(samples.values()) < math.inf and min(samples.values()) >= 0.0):
-            raise self._no_counter(labels, next(text for _, text in values if not 0.0 <= _float(text) < math.inf))
+        if samples and not (sum(samples.values()) < math.inf and min(samples.values()) >= least):
+            raise self._no_counter(labels, next(text for _, text in values if not least <= _float(text) < math.inf))
         return samples
 
     def _no_counter(self, labels: Mapping[str, str], text: str) -> Trouble:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,8 @@ class Cursor:
     counts.  ``bounds_ms``: of the latency buckets of this run, empty until they are known.  ``mark``: on which scrapes
     the counting stood at ``at_ms``; empty where it has just begun.
     ``interval_ms`` and ``behind_ms``: of the scrapes, and of Prometheus's clock, when it was last asked.  ``summed``:
-    there were too many series to follow each."""
+    there were too many series to follow each.  ``own``: the bounds of the release's own metrics, by name, as far as
+    they are known."""
 
     baseline: str
     candidate: str
@@ -28,6 +30,7 @@ class Cursor:
     interval_ms: int = 0
     behind_ms: int = 0
     summed: bool = False
+    own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def write(cursor: Cursor) -> str:
@@ -42,7 +45,7 @@ def write(cursor: Cursor) -> str:
         "interval": cursor.interval_ms,
         "behind": cursor.behind_ms,
         "summed": cursor.summed,
-    }
+    } | ({"own": {name: list(bounds) for name, bounds in cursor.own.items()}} if cursor.own else {})
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -63,8 +66,9 @@ def read(text: str) -> Cursor | None:
             int(found["interval"]),
             int(found["behind"]),
             bool(found["summed"]),
+            {str(name): tuple(float(each) for each in bounds) for name, bounds in found.get("own", {}).items()},
         )
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 

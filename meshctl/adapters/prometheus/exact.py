@@ -81,7 +81,7 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
         return Stretch((), cursor, "no series" if not counters else "no version")
     line = _line(cursor, fingerprint(proxies, grid, cursor.at_ms))
     growths = accepted(growths_of(counters, grid, after_ms=cursor.at_ms), line)
-    own = read_own(subject, questions, cursor.at_ms, until)
+    own = read_own(subject, questions, cursor.at_ms, until, cursor.own)
     last = _last_end(settings, grid, [*proxies, *own.proxies], cursor.at_ms, until, now_ms)
     ends = ends_of(proxies, growths, grid, line, last)
     if not ends:
@@ -93,6 +93,7 @@ def read_exactly(subject: Subject, questions: Questions, cursor: Cursor, now_ms:
         cut_ms=line.cut_ms,
         mark=fingerprint(proxies, grid, ends[-1]),
         interval_ms=interval_ms(proxies, grid, ends[-1]),
+        own=own.bounds,
     )
     if not settings.latency_metric:
         slow = [Span(span.start_ms, span.end_ms) for span in spans]

@@ -20,6 +20,7 @@ from meshctl.adapters.prometheus.differencing import Grid
 from meshctl.adapters.prometheus.empty import why_empty
 from meshctl.adapters.prometheus.exact import Stretch, grid_of, read_exactly, slice_ms
 from meshctl.adapters.prometheus.observing import observe
+from meshctl.adapters.prometheus.own import read_past
 from meshctl.adapters.prometheus.questions import Asked, Questions
 from meshctl.adapters.prometheus.summed import read_summed
 from meshctl.adapters.prometheus.telemetry import Subject
@@ -63,8 +64,7 @@ class PrometheusMetrics:
     ) -> Reading:
         """The blocks since ``cursor``.  What happened between a write and its confirmation counts nowhere: with
         ``counts`` false the next blocks hold only growth since scrapes after this moment.  Never raises."""
-        own = release.spec.analysis.metrics if entry > HISTORY_ENTRY else ()
-        subject = Subject(release, baseline, candidate, self.settings, own)
+        subject = Subject(release, baseline, candidate, self.settings, release.spec.analysis.metrics)
         before = _known(cursor, baseline, candidate)
         try:
             reading = self._read(subject, cursor, before, entry, weight, counts=counts)
@@ -141,6 +141,7 @@ class PrometheusMetrics:
             interval_ms=before.interval_ms if before else 0,
             behind_ms=moment.behind_ms,
             summed=summed,
+            own=before.own if before else {},
         )
         return moment, cursor
 
@@ -177,13 +178,16 @@ class PrometheusMetrics:
     def _history(self, subject: Subject, questions: Questions, beginning: Cursor, moment: _Moment) -> Reading:
         """The baseline's recent past as one block; what cannot be had of it is no trouble, the run has not begun."""
         start = self._grid.floor(moment.now_ms - self.settings.history_s * 1000)
-        stretches = self._stretches(subject, questions, replace(beginning, at_ms=start, cut_ms=0), moment)
+        mesh = replace(subject, own=())
+        stretches = self._stretches(mesh, questions, replace(beginning, at_ms=start, cut_ms=0), moment)
         parts = [each for stretch in stretches for each in stretch.blocks]
         following = stretches[-1].cursor
         if not parts:
             return Reading((), cursors.write(beginning), stretches[-1].why or None)
         block = Blocks(HISTORY_ENTRY, 0.0, following.summed).history(parts, following.bounds_ms, self._grid.step_ms)
-        return Reading((block,), cursors.write(replace(following, behind_ms=moment.behind_ms)))
+        own = read_past(subject, questions, following.at_ms)
+        block = replace(block, custom=own.past(following.at_ms))
+        return Reading((block,), cursors.write(replace(following, behind_ms=moment.behind_ms, own=own.bounds)))
 
     def _silence_s(self, cursor: Cursor | None) -> float:
         """How long no block may end with everything in order: from a confirmation on, the scrape under way, the one

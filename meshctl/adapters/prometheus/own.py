@@ -7,27 +7,32 @@ where every version that is there was scraped in it.  Nothing of this depends on
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from meshctl.adapters.prometheus.answers import Series, Trouble
+from meshctl.adapters.prometheus.answers import Trouble
 from meshctl.adapters.prometheus.cursor import instant_of
 from meshctl.adapters.prometheus.cutting import present
-from meshctl.adapters.prometheus.differencing import Arm, Counter, Grid, Growth, Outcome, Proxy, growths_of, proxies_of
+from meshctl.adapters.prometheus.differencing import Arm, Grid, Growth, Outcome, Proxy
+from meshctl.adapters.prometheus.own_kinds import BAD, TOTAL, Found, Grown, counted, grown
 from meshctl.adapters.prometheus.questions import Questions
 from meshctl.adapters.prometheus.selectors import Matcher, Selector
 from meshctl.adapters.prometheus.settings import PrometheusSettings
 from meshctl.adapters.prometheus.telemetry import Sources, Subject
-from meshctl.core.model import ArmCounts, CustomCounts, CustomMetric
+from meshctl.core.metricrules import FIELDS, GAUGE_INTERVAL
+from meshctl.core.model import CustomCounts, CustomMetric, MetricKind
 from meshctl.core.names import subset_name
 from meshctl.core.selectors import read_series
 
-TOTAL, BAD = Outcome.GOOD, Outcome.BAD
-"""How the two counters of a ratio are told apart; the total holds the bad ones too."""
+log = logging.getLogger(__name__)
 
 LOOKED_BACK = 6
 """So many intervals back the sample before a sample is searched for, at least."""
+
+GAUGE_PAST_S = 3600.0
+"""A gauge has few values, so more of the past is looked at to know what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,7 @@ class Measured:
 
     metric: CustomMetric
     grid: Grid
-    proxies: Sequence[Proxy]
-    growths: Sequence[Growth]
+    grown: Grown
     lacking: tuple[Arm, ...] = ()
     """The versions that it has no series of."""
 
@@ -49,19 +53,28 @@ class Measured:
         windows = [(end, found) for end in ends if (found := self._window(end, cut_ms))]
         if not windows:
             return None
-        growths = [growth for _, found in windows for growth in found]
-        start, end = instant_of(windows[0][0] - step), instant_of(windows[-1][0])
-        baseline, candidate = (_ratio(growths, arm) for arm in (Arm.BASELINE, Arm.CANDIDATE))
-        return CustomCounts(self.metric.name, start, end, baseline, candidate)
+        return self._counts([each for _, found in windows for each in found], windows[0][0] - step, windows[-1][0])
+
+    def past(self, until_ms: int) -> CustomCounts | None:
+        """All that the baseline did up to an instant, for whoever judges to learn from."""
+        growths = [each for each in self.grown.growths if each.until_ms <= until_ms and each.tag[0] is Arm.BASELINE]
+        if not growths:
+            return None
+        return self._counts(growths, self.grid.before(growths[0].until_ms), until_ms)
+
+    def _counts(self, growths: Sequence[Growth], start_ms: int, end_ms: int) -> CustomCounts:
+        bounds = self.grown.bounds
+        baseline, candidate = (counted(self.metric, growths, arm, bounds) for arm in (Arm.BASELINE, Arm.CANDIDATE))
+        return CustomCounts(self.metric.name, instant_of(start_ms), instant_of(end_ms), baseline, candidate, bounds)
 
     def _window(self, end_ms: int, cut_ms: int) -> list[Growth]:
         first, last = (
-            bisect_right(self.growths, time, key=lambda growth: growth.until_ms)
+            bisect_right(self.grown.growths, time, key=lambda growth: growth.until_ms)
             for time in (end_ms - self.grid.step_ms, end_ms)
         )
-        found = [growth for growth in self.growths[first:last] if growth.since_ms >= cut_ms]
+        found = [growth for growth in self.grown.growths[first:last] if growth.since_ms >= cut_ms]
         fresh = {growth.tag[0] for growth in found}
-        return found if present(self.proxies, self.grid, end_ms) <= fresh else []
+        return found if present(self.grown.proxies, self.grid, end_ms) <= fresh else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +82,43 @@ class OwnMetrics:
     """All metrics of a release's own in one stretch of time, and what is to be told of them."""
 
     measured: tuple[Measured, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    known: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """The bounds that were known before."""
 
     @property
     def proxies(self) -> list[Proxy]:
         """Whoever shows their series."""
-        return [proxy for each in self.measured for proxy in each.proxies]
+        return [proxy for each in self.measured for proxy in each.grown.proxies]
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, ...]]:
+        """By name, of the metrics that have any; they stay the same for a run."""
+        found = {each.metric.name: each.grown.bounds for each in self.measured if each.grown.bounds}
+        return {**self.known, **found}
 
     def between(self, start_ms: int, end_ms: int, cut_ms: int) -> tuple[CustomCounts, ...]:
         """What belongs to a block."""
         found = (each.between(start_ms, end_ms, cut_ms) for each in self.measured)
         return tuple(each for each in found if each is not None)
 
+    def past(self, until_ms: int) -> tuple[CustomCounts, ...]:
+        """What the baseline did before."""
+        found = (each.past(each.grid.floor(until_ms)) for each in self.measured)
+        return tuple(each for each in found if each is not None)
 
-def read_own(subject: Subject, questions: Questions, at_ms: int, until_ms: int) -> OwnMetrics:
-    """The metrics of the release for the blocks after ``at_ms``.
+
+def read_own(
+    subject: Subject, questions: Questions, at_ms: int, until_ms: int, known: Mapping[str, tuple[float, ...]]
+) -> OwnMetrics:
+    """The metrics of the release for the blocks after ``at_ms``; ``known`` are the bounds of those that have any.
 
     Raises `Trouble` that names the metric.  A dry run gives no trouble, only a note.
     """
     measured, notes = [], []
     for metric in subject.own:
         try:
-            found = _measured(subject, metric, questions, at_ms, until_ms)
+            found = _measured(subject, metric, questions, (at_ms, until_ms), known.get(metric.name, ()))
         except Trouble as trouble:
             told = f"metric {metric.name}: {trouble}"
             if not metric.dry_run:
@@ -101,8 +129,22 @@ def read_own(subject: Subject, questions: Questions, at_ms: int, until_ms: int) 
         versions = {Arm.BASELINE: subject.baseline, Arm.CANDIDATE: subject.candidate}
         if found.lacking:
             names = " and ".join(versions[arm] for arm in found.lacking)
-            notes.append(f"metric {metric.name}: there are no series of {names}: {_named(subject, metric)}")
-    return OwnMetrics(tuple(measured), tuple(notes))
+            asked = series_of(subject, getattr(metric, FIELDS[metric.kind][-1]), versions[found.lacking[-1]])
+            notes.append(f"metric {metric.name}: there are no series of {names}: {asked}")
+    return OwnMetrics(tuple(measured), tuple(notes), known)
+
+
+def read_past(subject: Subject, questions: Questions, now_ms: int) -> OwnMetrics:
+    """What the baseline did lately, by each metric as far as it can be had: no trouble, the run has not begun."""
+    settings, alone = subject.settings, replace(subject, candidate="")
+    found: list[Measured] = []
+    for metric in subject.own:
+        past_s = GAUGE_PAST_S if metric.kind is MetricKind.GAUGE else settings.history_s
+        try:
+            found.append(_measured(alone, metric, questions, (now_ms - round(past_s * 1000), now_ms), ()))
+        except Trouble as trouble:
+            log.info("no past of metric %s: %s", metric.name, trouble)
+    return OwnMetrics(tuple(found))
 
 
 def series_of(subject: Subject, text: str, version: str) -> Selector:
@@ -137,47 +179,47 @@ def _confined(settings: PrometheusSettings, namespace: str) -> tuple[Matcher, ..
     return (*own, *(Matcher(name, "=", value) for name, value in operator if name not in settings.scraper_labels))
 
 
-def _named(subject: Subject, metric: CustomMetric) -> str:
-    return str(series_of(subject, metric.total, subject.candidate))
+def _interval_s(metric: CustomMetric, settings: PrometheusSettings) -> float:
+    if metric.interval is not None:
+        return metric.interval.total_seconds()
+    least = GAUGE_INTERVAL.total_seconds() if metric.kind is MetricKind.GAUGE else 0.0
+    return max(settings.scrape_interval_s, least)
 
 
-def _measured(subject: Subject, metric: CustomMetric, questions: Questions, at_ms: int, until_ms: int) -> Measured:
+def _measured(
+    subject: Subject,
+    metric: CustomMetric,
+    questions: Questions,
+    span_ms: tuple[int, int],
+    bounds: tuple[float, ...],
+) -> Measured:
     settings = subject.settings
-    interval_s = metric.interval.total_seconds() if metric.interval else settings.scrape_interval_s
+    interval_s = _interval_s(metric, settings)
     lookback_s = max(settings.lookback_s, LOOKED_BACK * interval_s)
     grid = Grid(round(interval_s * 1000), round(lookback_s * 1000))
+    at_ms, until_ms = span_ms
     after_ms = grid.floor(at_ms)
-    found: list[tuple[Arm, Outcome, Series]] = []
-    for arm, version in ((Arm.BASELINE, subject.baseline), (Arm.CANDIDATE, subject.candidate)):
-        for outcome, text in ((TOTAL, metric.total), (BAD, metric.bad)):
-            selector = series_of(subject, text, version)
-            series = questions.samples(selector, after_ms - grid.lookback_ms, until_ms)
-            found += [(arm, outcome, each) for each in series]
+    found: list[Found] = []
+    signed = metric.kind is MetricKind.GAUGE
+    versions = {Arm.BASELINE: subject.baseline, Arm.CANDIDATE: subject.candidate}
+    arms = [arm for arm, version in versions.items() if version]
+    for arm in arms:
+        for name in FIELDS[metric.kind]:
+            selector = series_of(subject, getattr(metric, name), versions[arm])
+            series = questions.samples(selector, after_ms - grid.lookback_ms, until_ms, signed=signed)
+            found += [(arm, BAD if name == "bad" else TOTAL, each) for each in series]
     if len(found) > settings.series_max:
         raise Trouble(f"{len(found)} series, more than the {settings.series_max} that are followed: name fewer")
     _refuse_common(found)
     sources = Sources(settings, (series for _, _, series in found), at_ms)
-    counters = [
-        Counter(proxy, (arm, outcome), {time: (value,) for time, value in series.samples.items()})
-        for arm, outcome, series in found
-        if (proxy := sources.listen_to(series)) is not None
-    ]
     present_arms = {arm for arm, outcome, _ in found if outcome is TOTAL}
-    lacking = tuple(arm for arm in (Arm.BASELINE, Arm.CANDIDATE) if arm not in present_arms)
-    return Measured(metric, grid, proxies_of(counters), growths_of(counters, grid, after_ms=after_ms), lacking)
+    lacking = tuple(arm for arm in arms if arm not in present_arms)
+    return Measured(metric, grid, grown(metric, found, sources, grid, after_ms, bounds), lacking)
 
 
-def _refuse_common(found: Sequence[tuple[Arm, Outcome, Series]]) -> None:
+def _refuse_common(found: Sequence[Found]) -> None:
     """Series of both versions at once tell nothing of either."""
-    labels: dict[tuple[Outcome, frozenset[tuple[str, str]]], Arm] = {}
+    labels: dict[tuple[Outcome, str, frozenset[tuple[str, str]]], Arm] = {}
     for arm, outcome, series in found:
-        if labels.setdefault((outcome, frozenset(series.labels.items())), arm) is not arm:
+        if labels.setdefault((outcome, series.bound, frozenset(series.labels.items())), arm) is not arm:
             raise Trouble(f"its selector finds the same series for both versions: {dict(series.labels)}"[:300])
-
-
-def _ratio(growths: Sequence[Growth], arm: Arm) -> ArmCounts:
-    """Where the bad ones are counted first, there may be more of them for a moment."""
-    total, bad = (
-        round(sum(growth.values[0] for growth in growths if growth.tag == (arm, outcome))) for outcome in (TOTAL, BAD)
-    )
-    return ArmCounts(max(total, bad), bad)

@@ -71,12 +71,13 @@ class Questions:
         parameters = {"query": query} | ({} if at_ms is None else {"time": _seconds(at_ms)})
         return self._prometheus.reader.numbers(self._prometheus.ask(QUERY, _WHOLE | parameters, self._budget))
 
-    def samples(self, selector: Selector, after_ms: int, until_ms: int) -> list[Series]:
-        """Every sample of these series after the one instant and until the other, as it was scraped."""
+    def samples(self, selector: Selector, after_ms: int, until_ms: int, *, signed: bool = False) -> list[Series]:
+        """Every sample of these series after the one instant and until the other, as it was scraped; ``signed`` as in
+        `Reader.series`."""
         query = selector.over(until_ms - after_ms + _MORE_MS)
         parameters = _WHOLE | {"query": query, "time": _seconds(until_ms)}
         body = self._prometheus.ask(QUERY, parameters, self._budget)
-        return self._prometheus.reader.series(body, after_ms, until_ms)
+        return self._prometheus.reader.series(body, after_ms, until_ms, signed=signed)
 
     def sums(self, query: str, first_ms: int, last_ms: int, step_ms: int) -> list[Series]:
         """A query at every step from the first instant to the last."""

@@ -69,8 +69,8 @@ def read_summed(subject: Subject, questions: Questions, cursor: Cursor, now_ms: 
         present = any(subject.arm(row.labels) not in (None, Arm.STRAY) for row in rows)
         return Stretch((), cursor, "" if present else "no series")
     spans = _spans(window, blocks, _by_tag(subject, rows))
-    following = replace(cursor, at_ms=blocks[-1], interval_ms=grid.step_ms)
-    own = read_own(subject, questions, cursor.at_ms, blocks[-1])
+    own = read_own(subject, questions, cursor.at_ms, blocks[-1], cursor.own)
+    following = replace(cursor, at_ms=blocks[-1], interval_ms=grid.step_ms, own=own.bounds)
     if not settings.latency_metric:
         slow = [Span(span.start_ms, span.end_ms) for span in spans]
         return Stretch(with_own(spans, slow, own, cursor.cut_ms), following, notes=own.notes)

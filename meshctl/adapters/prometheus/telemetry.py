@@ -178,6 +178,8 @@ class Histograms:
     """The histograms of good requests of both versions, by proxy and arm, as they came."""
 
     found: tuple[tuple[str, Tag, Buckets], ...]
+    what: str = "the buckets of the latency"
+    unit: str = " ms"
 
     def bounds_ms(self) -> tuple[float, ...]:
         """The finite bounds that all of them have."""
@@ -198,8 +200,8 @@ class Histograms:
             missing = [bound for bound in wanted if max(buckets.get(bound, ()), default=-1) < newest]
             if missing:
                 raise Trouble(
-                    f"the buckets of the latency have changed: none at {missing[0]:g} ms any more;"
-                    " latencies of this run cannot be compared further"
+                    f"{self.what} have changed: none at {missing[0]:g}{self.unit} any more;"
+                    " this run cannot be compared further"
                 )
             parts = [buckets[bound] for bound in wanted]
             times = set(parts[-1]).intersection(*parts[:-1])
