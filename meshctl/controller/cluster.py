@@ -23,6 +23,9 @@ RESYNC_S = 300.0
 """So often every release is asked for in the caches, whatever was heard of it."""
 
 ROUND_S = 1.0
+NAMES_ROUNDS = 30
+"""So many rounds pass until the observer hears again which releases there are: of ten thousand that is work."""
+
 LATE_S = 30.0
 """A release that has waited for so long says that there are too few hands."""
 
@@ -79,7 +82,7 @@ class ClusterController:
 
     def _watch_over(self, until: float | None) -> None:
         """Tell how things stand, and now and then ask for every release, until told to stop or ``until``."""
-        left = jittered(RESYNC_S)
+        left, rounds = jittered(RESYNC_S), 0
         while until is None or time.monotonic() < until:
             round_s = ROUND_S if until is None else min(ROUND_S, max(until - time.monotonic(), 0.0))
             if self._stopped.wait(round_s):
@@ -94,7 +97,8 @@ class ClusterController:
                 problems.append(f"a release has waited for {late:.0f} s to be looked at")
             self._looks.teller.tell("", [problem for problem in problems if "has waited" not in problem])
             if self._observer is not None:
-                self._observer.looked(self._world.names(), problems)
+                self._observer.looked(None if rounds % NAMES_ROUNDS else self._world.names(), problems)
+            rounds += 1
 
     def _elected(self, held: bool) -> None:
         if not held:

@@ -92,12 +92,13 @@ class ControllerMetrics:
                 verdict = run.judgement.verdict
                 known.verdicts[verdict] = known.verdicts.get(verdict, 0) + 1
 
-    def looked(self, names: Sequence[str], problems: Sequence[str]) -> None:
-        """One round over all releases has ended; what is not among ``names`` is forgotten."""
+    def looked(self, names: Sequence[str] | None, problems: Sequence[str]) -> None:
+        """One round over all releases has ended; what is not among ``names`` is forgotten, nothing where nobody
+        asked for the names."""
         with self._lock:
             self._round_at = self._monotonic()
             self._troubled = bool(problems)
-            for gone in self._known.keys() - set(names):
+            for gone in self._known.keys() - set(self._known if names is None else names):
                 del self._known[gone]
 
     # -------------------------------------------------------------------------------- asked by others

@@ -162,7 +162,7 @@ class Watching:
         self.failed += result is None
 
     def looked(self, names, problems):
-        self.names, self.problems = list(names), list(problems)
+        self.names, self.problems = self.names if names is None else list(names), list(problems)
 
 
 def test_an_observer_hears_of_looks_of_names_and_of_trouble():

@@ -112,6 +112,8 @@ def test_a_release_that_is_gone_vanishes_from_every_family(metrics):
     played = Played(metrics)
     played.rounds(2)
     assert [key for key in samples(metrics) if "release=shop" in key]
+    metrics.looked(None, ())
+    assert [key for key in samples(metrics) if "release=shop" in key]
     metrics.looked([], ())
     assert not [key for key in samples(metrics) if "release=shop" in key]
 
