@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import ssl
 import sys
 import threading
@@ -225,6 +226,7 @@ def main() -> None:
     parser.add_argument("--promotions", type=int, default=40)
     parser.add_argument("--candidates", type=int, default=10)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cluster = Cluster(SCRAPE_S)
     try:
         cluster.start()

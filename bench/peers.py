@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -177,6 +178,7 @@ def follow(watch: Watch, contender: Contender, shop: Shop, candidate: Candidate,
         if not outcome:
             with contextlib.suppress(*NOT_YET):
                 outcome = contender.outcome(shop)
+        if not outcome or (outcome == "RolledBack" and watch.weights[-1][1]):
             ended_s = watch.elapsed_s
         elif watch.elapsed_s > ended_s + TAIL_S and (
             outcome == candidate.right or outcome == "RolledBack" or watch.elapsed_s > WRONG_S
@@ -349,6 +351,7 @@ def main() -> int:
     parser.add_argument("--side-by-side", action="store_true", help="the controllers at the same time")
     parser.add_argument("--list", action="store_true", help="name what can be played, and end")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     names = [f"{contender.name}:{candidate.name}" for contender in CONTENDERS for candidate in CANDIDATES]
     if options.list:
         print("\n".join(names))
