@@ -64,7 +64,7 @@ class Fleet:
     """Many proxies on one page; each look shows a few more requests."""
 
     def __init__(self, proxies: int) -> None:
-        self.port, self.pod = free_port(), "all"
+        self.port, self.pod, self.namespace = free_port(), "all", "edge"
         self.looks = 0
         fleet = self
 

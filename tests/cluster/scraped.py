@@ -29,8 +29,8 @@ def free_port() -> int:
 class Exporter:
     """Shows Istio's metrics of one proxy, and remembers each time it was looked at."""
 
-    def __init__(self, pod: str) -> None:
-        self.pod, self.port = pod, free_port()
+    def __init__(self, pod: str, namespace: str = "edge") -> None:
+        self.pod, self.namespace, self.port = pod, namespace, free_port()
         self._lock = threading.Lock()
         self._requests: Counter[tuple[tuple[str, str], ...]] = Counter()
         self._slow: Counter[tuple[tuple[tuple[str, str], ...], str]] = Counter()
@@ -107,6 +107,38 @@ class Exporter:
         return "\n".join([*lines, ""])
 
 
+class AppExporter(Exporter):
+    """Shows what a pod of the service counts itself: orders, how long guests wait, how long the queue is."""
+
+    def __init__(self, pod: str, version: str, namespace: str) -> None:
+        self.version = version
+        self._orders: Counter[str] = Counter()
+        self._waited: Counter[str] = Counter()
+        self.queue = 10.0
+        super().__init__(pod, namespace)
+
+    def orders(self, count: int, *, failed: int = 0) -> None:
+        """So many orders end now."""
+        with self._lock:
+            self._orders["failed"] += failed
+            self._orders["ok"] += count - failed
+
+    def waited(self, seconds: float, count: int = 1) -> None:
+        """So many guests have waited so long."""
+        with self._lock:
+            for bound in ("0.1", "0.5", "2", "+Inf"):
+                self._waited[bound] += count if seconds <= float(bound) else 0
+
+    def page(self) -> str:
+        with self._lock:
+            self.scrapes += 1
+            version = f'version="{self.version}"'
+            lines = [f'orders_total{{{version},result="{each}"}} {count}' for each, count in self._orders.items()]
+            lines += [f'waiting_seconds_bucket{{{version},le="{le}"}} {count}' for le, count in self._waited.items()]
+            lines.append(f"queue_length{{{version}}} {self.queue}")
+        return "\n".join([*lines, ""])
+
+
 def _written(labels: tuple[tuple[str, str], ...]) -> str:
     def quoted(value: str) -> str:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -123,7 +155,7 @@ class OwnPrometheus(Process):
         self.url = f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
         targets = [
-            {"targets": [f"127.0.0.1:{each.port}"], "labels": {"pod": each.pod, "namespace": "edge"}}
+            {"targets": [f"127.0.0.1:{each.port}"], "labels": {"pod": each.pod, "namespace": each.namespace}}
             for each in exporters
         ]
         config = {
