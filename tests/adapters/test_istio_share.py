@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshctl.adapters.clock import SystemClock
 from meshctl.adapters.istio.confirm import FirstReadable, Subsets, Wish
+from meshctl.adapters.istio.mesh import IstioMesh
 from meshctl.adapters.istio.share import SPREAD, SUBSET_AFTER, WINDOW, ObservedShare, interval
-from meshctl.core.errors import Forbidden, Unreachable
+from meshctl.core.errors import Forbidden, Refused, Unreachable
 from meshctl.core.model import Metadata, Release, ReleaseSpec
+from tests.adapters.istio_world import IstioWorld
 
 RELEASE = Release(Metadata("shop"), ReleaseSpec("v2", "shop"))
 WRITTEN = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -107,6 +111,25 @@ def test_a_new_subset_is_given_some_seconds():
     seconds = SUBSET_AFTER.total_seconds()
     assert "it gets 10 s" in ObservedShare(lambda *_: {}, Now(seconds - 1)).lacks_subsets(subsets)
     assert ObservedShare(lambda *_: {}, Now(seconds)).lacks_subsets(subsets) == ""
+
+
+def test_what_only_time_or_scrapes_can_show_is_not_waited_for():
+    world = IstioWorld()
+    asked = []
+
+    def counts(release, since):
+        asked.append(since)
+        return {}
+
+    world.mesh = IstioMesh(world.api, ObservedShare(counts, SystemClock()), SystemClock())
+    world.begin()
+    began = monotonic()
+    with pytest.raises(Refused, match="it gets 10 s"):
+        world.apply(10.0)
+    revision = world.mesh.read(world.release).revision
+    assert not world.mesh.confirm(world.release, revision, 60.0)
+    assert monotonic() - began < 2.0
+    assert len(asked) <= 4
 
 
 def test_where_istiod_shows_nothing_the_share_is_asked():

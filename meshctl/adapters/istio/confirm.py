@@ -58,11 +58,18 @@ class Subsets:
         return (self.release.metadata.namespace, self.release.metadata.name)
 
 
+class NotSoon(str):
+    """What is missing where looking again within a few seconds would show nothing new."""
+
+    __slots__ = ()
+
+
 class DataPlane(Protocol):
     """The proxies, by some way of seeing them.
 
     Both methods look once and never wait for longer than one answer; they say in words what is missing and where, and
-    nothing when nothing is.  Raise `Forbidden` when this way of seeing is closed to us.
+    nothing when nothing is; by `NotSoon` that nobody should wait for it.  Raise `Forbidden` when this way of seeing is
+    closed to us.
     """
 
     def lacks_routes(self, wish: Wish) -> str:

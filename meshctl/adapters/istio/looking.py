@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from meshctl.adapters.istio import adopt, generated, roots
-from meshctl.adapters.istio.confirm import DataPlane, Subsets, Wish
+from meshctl.adapters.istio.confirm import DataPlane, NotSoon, Subsets, Wish
 from meshctl.adapters.istio.live import Live, live_of
 from meshctl.adapters.istio.naming import find_rule, service_name
 from meshctl.adapters.kubernetes.api import Api, Object
@@ -81,7 +81,7 @@ class Eyes:
         if not lacks:
             self.confirmed(release, live.revision)
             return ""
-        return f"{lacks}{self._perhaps(release, live)}"
+        return type(lacks)(f"{lacks}{self._perhaps(release, live)}")
 
     def confirmed(self, release: Release, revision: str) -> None:
         """Take note that a revision is in effect."""
@@ -123,26 +123,19 @@ class Eyes:
             serving=tuple(sorted(serving)),
             written=generated.written_at(rule) or written,
         )
-        lacks = ""
+        return self.wait(lambda: self._plane.lacks_subsets(wish), timeout_s)
 
-        def known() -> bool:
-            nonlocal lacks
-            lacks = self._plane.lacks_subsets(wish)
-            return not lacks
+    def wait(self, lacks: Callable[[], str], timeout_s: float) -> str:
+        """Look until nothing is missing, the time is up, or nothing new can be seen soon; what is missing then.
 
-        self.wait(known, timeout_s)
-        return lacks
-
-    def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Looks take as long as istiod needs; between two of them is at least as much time."""
+        Looks take as long as istiod needs; between two of them is at least as much time."""
         deadline = self._monotonic() + timeout_s
         while True:
             began = self._monotonic()
-            if condition():
-                return True
+            missing = lacks()
             now = self._monotonic()
-            if now >= deadline:
-                return False
+            if not missing or isinstance(missing, NotSoon) or now >= deadline:
+                return missing
             time.sleep(max(0.0, min(deadline - now, max(LOOK_EVERY_S, now - began))))
 
     # -------------------------------------------------------------------------------- inside

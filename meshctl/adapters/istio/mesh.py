@@ -97,14 +97,16 @@ class IstioMesh:
         return lower_routes(self._api, release, run)
 
     def confirm(self, release: Release, revision: str, timeout_s: float) -> bool:
-        """Ask until every proxy works by ``revision``; false when one does not within ``timeout_s`` seconds, or when
-        another revision is live."""
+        """Ask until every proxy works by ``revision``; false when one does not within ``timeout_s`` seconds, when that
+        cannot be seen so soon, or when another revision is live."""
 
-        def arrived() -> bool:
+        def lacks() -> str:
             live = self._eyes.live(release)
-            return live is not None and live.revision == revision and not self._eyes.lacks(release, live)
+            if live is None or live.revision != revision:
+                return "another revision is live"
+            return self._eyes.lacks(release, live)
 
-        return self._eyes.wait(arrived, timeout_s)
+        return not self._eyes.wait(lacks, timeout_s)
 
     # -------------------------------------------------------------------------------- writing
 
@@ -231,7 +233,7 @@ class IstioMesh:
         """Take superfluous subsets away once every proxy has acknowledged routes that do not name them; else they
         stay until the next write."""
         live = live_of(release, service, rule)
-        if not self._eyes.wait(lambda: not self._eyes.lacks(release, live), SETTLE_S):
+        if self._eyes.wait(lambda: self._eyes.lacks(release, live), SETTLE_S):
             return rule
         tidied = self._write(object, rule)
         self._eyes.confirmed(release, revision_of(service, tidied))

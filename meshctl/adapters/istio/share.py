@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from meshctl.adapters.istio.confirm import Subsets, Wish
+from meshctl.adapters.istio.confirm import NotSoon, Subsets, Wish
 from meshctl.core.errors import MeshctlError
 from meshctl.core.model import FULL, Release
 from meshctl.core.ports import Clock
@@ -45,6 +45,9 @@ class ObservedShare:
         self._counts, self._clock = counts, clock
 
     def lacks_routes(self, wish: Wish) -> str:
+        return NotSoon(self._lacks_routes(wish))  # requests are counted by scrapes, seconds apart
+
+    def _lacks_routes(self, wish: Wish) -> str:
         if wish.written is None:
             return "nobody knows since when these weights stand: they were not written by meshctl"
         moved = [version for version in wish.weights if wish.weights[version] != wish.before.get(version, 0.0)]
@@ -78,7 +81,8 @@ class ObservedShare:
     def lacks_subsets(self, subsets: Subsets) -> str:
         if subsets.written is not None and self._clock.now() - subsets.written < SUBSET_AFTER:
             seconds = SUBSET_AFTER.total_seconds()
-            return f"nobody can be asked whether the proxies know {', '.join(subsets.names)}: it gets {seconds:g} s"
+            names = ", ".join(subsets.names)
+            return NotSoon(f"nobody can be asked whether the proxies know {names}: it gets {seconds:g} s")
         return ""
 
 
