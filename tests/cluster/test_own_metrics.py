@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,14 +10,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from meshctl.adapters.background import Background
 from meshctl.adapters.judge import AnalysisJudge
+from meshctl.adapters.kubernetes import connect
+from meshctl.adapters.kubernetes.kinds import RELEASE as RELEASE_KIND
+from meshctl.core.errors import InvalidInput
 from meshctl.core.model import AnalysisSpec, CustomMetric, MetricKind, StageTerms, Verdict, WarmUp
+from tests.cluster.mesh_world import install_definitions
 from tests.cluster.scraped import AppExporter, Exporter, OwnPrometheus
+from tests.cluster.shop import Shop as ClusterShop
 from tests.cluster.test_prometheus import NEW, OLD, PATIENCE_S, RELEASE, Place, Reader
 from tests.cluster.waiting import eventually
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SECOND = timedelta(seconds=1)
 ORDERS = CustomMetric(
     "failed-orders",
@@ -155,3 +163,27 @@ def test_a_version_called_like_a_query_reads_nothing_else(shop: Shop) -> None:
     shop.place.scraped(4)
     reader.until(lambda: reader.blocks, "blocks")
     assert counts(reader, "failed-orders")[2:] == (0, 0)
+
+
+def test_the_api_server_takes_them_and_names_what_is_wrong(empty_shop: ClusterShop) -> None:
+    install_definitions(empty_shop.cluster)
+    api = connect(str(empty_shop.cluster.kubeconfig))
+    (example,) = yaml.safe_load_all((EXAMPLES / "kubernetes-own-metrics/release.yaml").read_text(encoding="utf-8"))
+    example["metadata"]["namespace"] = empty_shop.namespace
+    taken = api.create(RELEASE_KIND, example)
+    assert taken["spec"] == example["spec"]
+
+    def told(field: str, value: object) -> str:
+        wrong = copy.deepcopy(example)
+        wrong["metadata"]["name"] = "other"
+        wrong["spec"]["analysis"]["metrics"][0][field] = value
+        with pytest.raises(InvalidInput) as refusal:
+            api.create(RELEASE_KIND, wrong)
+        return str(refusal.value)
+
+    assert "a counter-ratio has bad and total" in told("total", "")
+    assert "spec.analysis.metrics[0].interval" in told("interval", "1h")
+    assert "must be from 1s to 5m" in told("interval", "1h")
+    assert "spec.analysis.metrics[0].kind" in told("kind", "ratio")
+    assert "spec.analysis.metrics[0].name" in told("name", "Failed Orders")
+    assert "metrics" in told("name", "queue")
