@@ -27,6 +27,7 @@ from meshctl.core.tenancy import Claims
 from tests.cluster.addresses import ISTIOD_DEBUG_URL
 from tests.cluster.cluster import EDGE, Cluster
 from tests.cluster.shop import Shop, destination_rule
+from tests.cluster.waiting import patience
 
 ISTIO = "networking.istio.io/v1"
 OLD, NEW = "v1", "v2"
@@ -93,7 +94,7 @@ class MeshWorld:
         return self.arrive(self.apply(weight, **names))
 
     def arrive(self, revision: str) -> str:
-        assert self.mesh.confirm(self.release, revision, CONFIRM_S), self.live()
+        assert self.mesh.confirm(self.release, revision, CONFIRM_S * patience()), self.live()
         return revision
 
     def lower(self, run: str = "shop-1") -> str:

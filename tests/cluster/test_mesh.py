@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from tests.cluster.second import PROXY as SECOND_PROXY
 from tests.cluster.second import URL as SECOND_URL
 from tests.cluster.second import second_replica
 from tests.cluster.shop import Shop
-from tests.cluster.waiting import eventually
+from tests.cluster.waiting import eventually, patience
 
 CHI_SQUARE_AT_1E6 = 23.9
 """One degree of freedom, p = 1e-6: a right split fails once in a million runs."""
@@ -147,8 +146,7 @@ def test_lowering_is_in_every_envoy_within_a_second(release, ownership):
         assert lower_routes(anna, world.release, f"shop-{number + 1}")
         eventually(lambda: all(NEW not in shares for shares in world.in_envoys()), 5, "no Envoy has the candidate")
         taken_s.append(time.monotonic() - began)
-    others = max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
-    assert sorted(taken_s)[len(taken_s) // 2] < 1.0 * others, taken_s
+    assert sorted(taken_s)[len(taken_s) // 2] < 1.0 * patience(), taken_s
 
 
 def test_of_an_adopted_object_nothing_but_weights_changes_and_a_foreign_hand_survives(release):
@@ -270,7 +268,7 @@ def look(world: MeshWorld):
     """A look that holds nobody up."""
     began = time.monotonic()
     live = world.live()
-    assert time.monotonic() - began < LOOK_MAX_S
+    assert time.monotonic() - began < LOOK_MAX_S * patience()
     return live
 
 
@@ -314,7 +312,7 @@ def test_without_istiod_nothing_becomes_in_effect_and_nobody_hangs(release, faul
     assert "istiod at http://127.0.0.1:15014 does not answer" in live.lacks
     began = time.monotonic()
     assert not world.mesh.confirm(world.release, live.revision, 0.5)
-    assert time.monotonic() - began < LOOK_MAX_S
+    assert time.monotonic() - began < LOOK_MAX_S * patience()
     world.shop.cluster.istiod.heal()
     eventually(lambda: look(world).in_effect, 60, "istiod is back, and the proxies have followed")
     assert world.in_envoys()[0] == {OLD: 800, NEW: 200}
@@ -331,7 +329,7 @@ def test_without_istiod_no_route_can_be_written_what_was_in_effect_stays_so_and_
     began = time.monotonic()
     with pytest.raises(Unreachable, match=r"webhook|did not answer in time"):
         world.lower()
-    assert time.monotonic() - began < WRITE_MAX_S
+    assert time.monotonic() - began < WRITE_MAX_S * patience()
     world.shop.cluster.istiod.heal()
     world.arrive(world.lower())
     assert world.in_envoys()[0] == {OLD: 1000}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
@@ -17,7 +16,7 @@ from tests.cluster.releasing import (
     scene,
     step,
 )
-from tests.cluster.waiting import eventually
+from tests.cluster.waiting import eventually, patience
 
 __all__ = ["controller", "market", "scene"]
 RPS = 100
@@ -142,11 +141,6 @@ def test_a_candidate_whose_pods_are_deleted_has_no_weight_two_seconds_later(scen
         assert lost.failed <= WITHIN_S * RPS * 0.1 * patience() + 5
         scene.until(phase="RolledBack", reason="NotReady")
     assert load.counts().version("v1").failed == 0
-
-
-def patience():
-    """How many processes want each processor."""
-    return max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
 
 
 def test_a_candidate_that_never_gets_ready_gets_no_request_and_ends(scene):

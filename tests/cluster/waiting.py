@@ -34,11 +34,11 @@ def eventually(
             last = answer
         except despite as error:
             last = error
-        if time.monotonic() > began + within_s * _patience():
+        if time.monotonic() > began + within_s * patience():
             raise AssertionError(f"after {within_s:g} s still not: {what}; last seen: {last!r} {detail()}".rstrip())
         time.sleep(0.02)
 
 
-def _patience() -> float:
-    """How many processes want each processor, as far as that is more than one."""
+def patience() -> float:
+    """How many processes want each processor, as far as that is more than one: so much longer may something take."""
     return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), LONGEST_PATIENCE)
