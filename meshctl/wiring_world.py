@@ -160,15 +160,18 @@ class ClusterWorld:
     def follow(self, name: str, *, moving: bool) -> None:
         release = self._release(name)
         namespace = name.partition("/")[0]
+        place = (namespace, release["spec"].get("service", "")) if moving and release is not None else None
         with self._lock:
-            if moving and release is not None:
-                self._moving[name] = (namespace, release["spec"].get("service", ""))
+            if self._moving.get(name) == place:
+                return
+            if place is not None:
+                self._moving[name] = place
             else:
                 self._moving.pop(name, None)
             found: dict[Place, tuple[str, ...]] = {}
-            for each, place in self._moving.items():
-                found[place] = (*found.get(place, ()), each.partition("/")[2])
-        self._lookout.move(found)
+            for each, behind in self._moving.items():
+                found[behind] = (*found.get(behind, ()), each.partition("/")[2])
+            self._lookout.move(found)
 
     def _release(self, name: str) -> Object | None:
         namespace, _, release = name.partition("/")
