@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test cluster test-cluster test-durability check format bench bench-quick bench-peers audit clean
+.PHONY: help demo test cluster test-cluster test-durability check format bench bench-quick bench-releases bench-peers audit clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -28,7 +28,7 @@ cluster: $(READY) ## Build etcd, the API server, the controller manager, istiod 
 	@$(BIN)/python -m tests.cluster.build
 
 test-cluster: cluster ## The tests on a real Kubernetes and Istio control plane, as processes of this machine
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m cluster tests/cluster
 
 test-durability: $(READY) ## kill -9 of the controller at every single effect of a release and of an abort (about 20 minutes)
 	$(BIN)/python -m pytest -m "long and not cluster"
@@ -57,6 +57,10 @@ bench: bench-quick ## Every figure, the demo tables included (over two hours); w
 	$(BIN)/python bench/prometheus.py
 	$(BIN)/python bench/demo.py
 	$(BIN)/python bench/faults.py
+	$(BIN)/python bench/report.py
+
+bench-releases: cluster ## Ten thousand idle releases in a cluster and five hundred moving ones (a quarter of an hour, root)
+	$(BIN)/python bench/releases.py
 	$(BIN)/python bench/report.py
 
 bench-peers: cluster ## The same releases under meshctl, Argo Rollouts and Flagger (builds these; several hours, root)

@@ -9,6 +9,7 @@ import cluster_effect
 import demo
 import faults
 import peers_report
+import releases
 import scale
 from common import HERE, machine, rows, table
 
@@ -50,6 +51,9 @@ def text() -> str:
         faults.report(),
         "## Many releases under one controller: `python bench/scale.py`",
         scale.report(),
+        "## Thousands of releases in a cluster: `python bench/releases.py`",
+        "Real etcd and API server, the controller as it is installed; nothing behind the routes.",
+        releases.report(),
         "## One reading of the metrics, two new blocks: `python bench/prometheus.py`",
         "From a real Prometheus that scrapes a made-up fleet; the machine did other work at the same time.",
         table(
