@@ -233,6 +233,7 @@ CONTENDERS: tuple[Contender, ...] = (
         {},
         {
             "stages": f"{STAGES}, longer where the evidence is not there yet",
+            "most for a stage": "10 min, then it is taken back; 30 min is the default, five times the peers' whole way",
             "interval": "10 s, the controller's own, which cannot be set; scrapes of 5 s as for all",
             "thresholds": "none: spec.analysis is left out, the candidate is compared with the baseline",
         },

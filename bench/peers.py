@@ -7,12 +7,17 @@ python bench/peers.py --runs 3 --side-by-side       # the controllers at the sam
 Each run is a namespace of its own with one service (`meshctl.demo.service`, two replicas, 0.1 % errors, median 20 ms)
 behind the gateway, and one load generator, which counts on the client's side.  A finished run is kept at once; the
 next start goes on with what is missing.  Root, for the network namespace.
+
+Argo Rollouts is better not played beside the others: after an abort it switches the canary Service's selector to and
+fro until the pods are gone (argo-rollouts #3078), and istiod, which waits for changes to settle, then pushes anybody's
+change up to ten seconds late.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -29,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import httpx
 from common import record, rows
-from contenders import CONTENDERS, NEW, OLD, SCRAPE_S, Contender
+from contenders import CONTENDERS, MANIFESTS, NEW, OLD, SCRAPE_S, Contender
 from peers_build import versions
 from peers_report import report
 
@@ -339,8 +344,9 @@ _WRITING = threading.Lock()
 
 
 def setup(contender: Contender, rps: float) -> str:
-    """What makes runs comparable: the numbers that the user chose and the load."""
-    return json.dumps({"rps": rps, **contender.numbers}, sort_keys=True)
+    """What makes runs comparable: what the user wrote, the numbers in it, and the load."""
+    text = (MANIFESTS / contender.manifest).read_bytes()
+    return json.dumps({"rps": rps, **contender.numbers, "manifest": hashlib.sha256(text).hexdigest()[:8]})
 
 
 def main() -> int:
