@@ -18,6 +18,7 @@ from meshctl.adapters.kubernetes import connect
 from meshctl.adapters.kubernetes.kinds import RELEASE as RELEASE_KIND
 from meshctl.core.errors import InvalidInput
 from meshctl.core.model import AnalysisSpec, CustomMetric, MetricKind, StageTerms, Verdict, WarmUp
+from tests.cluster.installed import SETTINGS, administrator, installed
 from tests.cluster.mesh_world import install_definitions
 from tests.cluster.scraped import AppExporter, Exporter, OwnPrometheus
 from tests.cluster.shop import Shop as ClusterShop
@@ -34,6 +35,20 @@ ORDERS = CustomMetric(
 )
 WAITING = CustomMetric("waiting", MetricKind.HISTOGRAM, buckets='waiting_seconds_bucket{version=~"{{version}}"}')
 QUEUE = CustomMetric("queue", MetricKind.GAUGE, value='queue_length{version="{{version}}"}', interval=2 * SECOND)
+OWN = """warmUp: none
+    metrics:
+    - name: failed-answers
+      kind: counter-ratio
+      bad: 'istio_requests_total{reporter="source",response_code=~"5..",destination_version="{{version}}"}'
+      total: 'istio_requests_total{reporter="source",destination_version="{{version}}"}'
+      tolerance: 1.5
+      margin: 4
+      harm: 0.05
+    - name: slow-answers
+      kind: histogram
+      buckets: 'istio_request_duration_milliseconds_bucket{reporter="source",destination_version="{{version}}"}'
+      dryRun: true"""
+"""Errors as a metric of one's own, from series that Istio confines by another label than most."""
 TERMS = StageTerms(0, 50.0, 0.05, 1.0, bake=False, comparable=True, max_duration_s=1800.0)
 
 
@@ -187,3 +202,24 @@ def test_the_api_server_takes_them_and_names_what_is_wrong(empty_shop: ClusterSh
     assert "spec.analysis.metrics[0].kind" in told("kind", "ratio")
     assert "spec.analysis.metrics[0].name" in told("name", "Failed Orders")
     assert "metrics" in told("name", "queue")
+
+
+def test_a_whole_release_is_taken_back_by_a_metric_of_its_own(namespace: ClusterShop) -> None:
+    person, label = administrator(namespace), "--prometheus-namespace-label=destination_service_namespace"
+    words = ["--mode", "controller", "--namespaced", "-n", namespace.namespace, "--replicas=1", *SETTINGS, label]
+    own = {"tolerance: 1.5, margin: 4, harm: 0.05": "tolerance: 1000, margin: 2000, harm: 0.99", "warmUp: none": OWN}
+    namespace.deploy("v3", ERRORS=0.3)
+    with installed(namespace.cluster, *words), namespace.load(rps=100) as load:
+        person.release("v1", **own)
+        person.until(180, phase="Promoted", baseline="v1")
+        load.wait_for(200)
+        person.release("v3", **own)
+        assert person.run("wait", "shop", "--timeout", "5m", timeout_s=400).returncode == 10
+        status = person.status()
+        assert (status["reason"], status["baseline"]) == ("Regression", "v1")
+        assert "failed-answers: " in status["message"]
+        (passed,) = [each for each in status["conditions"] if each["type"] == "AnalysisPassed"]
+        assert "failed-answers: fail; slow-answers: " in passed["message"]
+        assert "(dry run)" in passed["message"]
+        assert "failed-answers: v3 " in person.says("describe", "shop")
+        assert "the same" in person.says("replay", "shop-2")
