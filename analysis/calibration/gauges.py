@@ -103,7 +103,7 @@ def main() -> None:
         told = []
         for times in zip(*ends, strict=True):
             known = [time for time in times if time is not None]
-            told.append(f"{len(known):>7} {statistics.median(known) if known else math.nan:>9.1f}")
+            told.append(f"{len(known):>7} {f'{statistics.median(known):.1f}' if known else '-':>9}")
         print(f"{cell.factor:>6g} {cell.memory_s:>8g} {cell.apart:>5g} {'     '.join(told)}", flush=True)
 
 
