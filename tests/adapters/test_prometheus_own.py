@@ -252,6 +252,16 @@ def test_half_an_answer_gives_no_block_and_a_dry_run_keeps_nobody_waiting(dry_ru
         assert (found.blocks, found.cursor) == ((), begin.cursor)
 
 
+def test_what_decides_does_not_wait_for_a_dry_run():
+    dry = CustomMetric("dry", MetricKind.GAUGE, value='queue_length{version="{{version}}"}', dry_run=True)
+    world = Shop(dry, ORDERS).pods()
+    begin = world.at(0).read()
+    world.prometheus.asked.clear()
+    world.at(12).read(begin.cursor)
+    order = [query.partition("{")[0] for query in world.prometheus.asked if "version=" in query]
+    assert order[-6:] == ["orders_total"] * 4 + ["queue_length"] * 2
+
+
 def test_more_series_than_are_followed_are_refused_by_the_name_of_the_metric():
     world = Shop(series_max=12)
     for number in range(7):

@@ -65,11 +65,11 @@ class Shop:
             each.orders(10, failed=1)
             each.waited(0.3, 10)
 
-    def begun(self, *metrics: CustomMetric) -> Reader:
+    def begun(self, *metrics: CustomMetric, **options: object) -> Reader:
         """A reader that counts from now on."""
         self.place.scraped(3)
         analysis = AnalysisSpec(warm_up=WarmUp.NONE, metrics=metrics)
-        reader = self.place.reader()
+        reader = self.place.reader(**options)  # type: ignore[arg-type]
         reader.release = replace(RELEASE, spec=replace(RELEASE.spec, analysis=analysis))
         for version in (OLD, NEW):
             self.edge.requests(version, 10)
@@ -133,6 +133,18 @@ def test_a_counter_ratio_is_counted_exactly_over_a_restart_and_in_its_own_namesp
     assert shop.verdict(reader, replace(ORDERS, dry_run=True)) is Verdict.UNDECIDED
     assert reader.last is not None
     assert reader.last.problem is None
+
+
+def test_where_the_mesh_has_too_many_series_those_of_the_release_are_followed_one_by_one_still(shop: Shop) -> None:
+    reader = shop.begun(ORDERS, series_max=8)
+    for _ in range(4):
+        shop.old.orders(50, failed=1)
+        shop.new.orders(25, failed=5)
+        shop.edge.requests(OLD, 10)
+        shop.edge.requests(NEW, 10)
+        shop.place.scraped(1)
+    reader.until(lambda: counts(reader, "failed-orders") == (200, 4, 100, 20), "exact counts")
+    assert any(block.approximate for block in reader.blocks)
 
 
 def test_a_histogram_is_counted_exactly_between_its_bounds(shop: Shop) -> None:

@@ -113,10 +113,11 @@ def read_own(
 ) -> OwnMetrics:
     """The metrics of the release for the blocks after ``at_ms``; ``known`` are the bounds of those that have any.
 
-    Raises `Trouble` that names the metric.  A dry run gives no trouble, only a note.
+    Raises `Trouble` that names the metric.  A dry run gives no trouble, only a note, and is asked for last: what
+    decides does not wait for it.
     """
     measured, notes = [], []
-    for metric in subject.own:
+    for metric in sorted(subject.own, key=lambda each: each.dry_run):
         try:
             found = _measured(subject, metric, questions, (at_ms, until_ms), known.get(metric.name, ()))
         except Trouble as trouble:
