@@ -69,6 +69,13 @@ RELEASES = {
         "errors",
         "margin",
     ),
+    "gauge-decides": (
+        {"analysis": {"metrics": [{"name": "queue", "kind": "gauge", "value": 'queue{version="{{version}}"}'}]}},
+        "analysis",
+        "metrics",
+        0,
+        "kind",
+    ),
     "warm-up-none": ({"analysis": {"warmUp": "none"}}, "analysis", "warmUp"),
     "grace-too-short": (
         {"analysis": {"metricsGrace": "10s", "onMetricsOutage": "rollback"}},

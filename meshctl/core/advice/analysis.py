@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from meshctl.core.advice.rule import Found, Path, Rule, rule
-from meshctl.core.model import AnalysisSpec, OnInconclusive, OnMetricsOutage, Release, WarmUp
+from meshctl.core.model import AnalysisSpec, MetricKind, OnInconclusive, OnMetricsOutage, Release, WarmUp
 from meshctl.core.timetext import format_duration
 
 ALPHA_RANGE = (0.001, 0.05)
@@ -114,3 +114,16 @@ def _idle_grace(release: Release) -> Found:
 def _held(release: Release) -> Found:
     if release.spec.analysis.on_inconclusive is OnInconclusive.HOLD:
         yield (*_ANALYSIS, "onInconclusive"), "an undecided stage waits for a person"
+
+
+@rule(
+    ANALYSIS_RULES,
+    "gauge-decides",
+    why="A gauge has no requests that are dealt out by chance: where pods differ for good, or it wavers for minutes, a "
+    "good version may be taken back.",
+    do="Let it run with dryRun: true for some releases first, then silence this.",
+)
+def _gauge(release: Release) -> Found:
+    for position, metric in enumerate(release.spec.analysis.metrics):
+        if metric.kind is MetricKind.GAUGE and not metric.dry_run:
+            yield (*_ANALYSIS, "metrics", position, "kind"), f"the gauge {metric.name} decides"
