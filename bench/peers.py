@@ -36,7 +36,7 @@ import httpx
 from common import record, rows
 from contenders import CONTENDERS, MANIFESTS, NEW, OLD, SCRAPE_S, Contender
 from peers_build import versions
-from peers_report import report
+from peers_report import report, sane
 
 from meshctl.demo.tally import LoadCounts
 from tests.cluster import build
@@ -271,7 +271,7 @@ class Bench:
 
     def missing(self) -> list[tuple[Contender, Candidate, int]]:
         """In the order in which they are played: every controller and candidate once before any twice."""
-        kept = rows("peers")
+        kept = sane(rows("peers"))
         wanted = []
         for number in range(1, self.options.runs + 1):
             for candidate in CANDIDATES:

@@ -12,6 +12,8 @@ CANDIDATES = {
     "slow": "+25 % latency",
     "good": "the same as before",
 }
+LATE_MS_MAX = 2000
+"""A run in which a request left so much later than it was due was a run on a machine that stood still."""
 HEADER = (
     "candidate",
     "controller",
@@ -51,6 +53,11 @@ def line(candidate: str, contender: str, mine: list[Row]) -> list[object]:
         spread([each["peakMiB"] for each in mine]),
         spread([each["loadAverage"]["mean"] for each in mine], 1),
     ]
+
+
+def sane(runs: list[Row]) -> list[Row]:
+    """The runs in which the machine let the load generator do its work."""
+    return [each for each in runs if each["lateMs"] <= LATE_MS_MAX]
 
 
 def newest_setup(kept: list[Row]) -> list[Row]:
@@ -98,7 +105,8 @@ def terms(kept: list[Row]) -> str:
 
 def report() -> str:
     """Everything there is to say about the runs."""
-    kept = newest_setup(rows("peers"))
+    every = newest_setup(rows("peers"))
+    kept = sane(every)
     if not kept:
         return "No runs yet."
     body = []
@@ -113,8 +121,11 @@ def report() -> str:
         f"One release at a time for each controller, {kept[-1]['rps']:g} requests/s through the gateway. {beside}",
         (
             "Median and range of the runs; `until alone` is from the wish to the last answer of the version that lost. "
-            "A bad version that was promoted is counted for 300 s, or to its promotion, and fails on after that. "
-            "`by the mesh` are failures that no version wrote: the controller's own, target 0. `load` is the machine's."
+            "A bad version that was promoted is counted for 300 s, or to its promotion, and fails on then. "
+            "`by the mesh` are failures that no version wrote: the controller's own, target 0. "
+            "`load` is the machine's, 1 or less would be a quiet one. "
+            f"{len(every) - len(kept)} runs are left out because the load generator "
+            f"itself was more than {LATE_MS_MAX / 1000:g} s late."
         ),
     )
     return "\n\n".join([*explained, table(HEADER, body), "\n".join(verdicts(kept)), terms(kept)])
