@@ -196,7 +196,13 @@ def scene_of(cluster: Cluster) -> Iterator[Scene]:
 def keep(what: str, values: Sequence[float], budget_s: float, load: float) -> None:
     """One line of the results."""
     found = {"medianS": round(median(values), 2), "p95S": round(percentile(values, 0.95), 2)}
-    found |= {"mostS": round(max(values), 2), "times": len(values), "budgetS": budget_s, "load": round(load, 1)}
+    found |= {
+        "mostS": round(max(values), 2),
+        "times": len(values),
+        "budgetS": budget_s,
+        "load": round(load, 1),
+        "nice": os.nice(0),
+    }
     record("cluster_effect", {"what": what, **found})
     print(f"{what}: {found}", flush=True)
 

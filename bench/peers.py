@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -40,6 +41,7 @@ from peers_report import report, sane
 
 from meshctl.demo.tally import LoadCounts
 from tests.cluster import build
+from tests.cluster.api import Refused
 from tests.cluster.cluster import Cluster
 from tests.cluster.process import NOT_YET, Process
 from tests.cluster.shop import Shop
@@ -181,7 +183,7 @@ def follow(watch: Watch, contender: Contender, shop: Shop, candidate: Candidate,
             told = watch.weights[-1]
             say(f"{told[1]:g} % at {told[0]:.0f} s, {counts.version(NEW).failed} failed")
         if not outcome:
-            with contextlib.suppress(*NOT_YET):
+            with contextlib.suppress(Refused, *NOT_YET):
                 outcome = contender.outcome(shop)
         if not outcome or (outcome == "RolledBack" and watch.weights[-1][1]):
             ended_s = watch.elapsed_s
@@ -327,12 +329,13 @@ class Bench:
             try:
                 process.ready()
                 found = play(cluster, process, gateway, contender, candidate, number, self.options.rps)
-            except (AssertionError, *NOT_YET) as error:
+            except (AssertionError, Refused, subprocess.SubprocessError, *NOT_YET) as error:
                 self.failures.append(f"{contender.name}:{candidate.name}: {error}")
                 print(f"{self.failures[-1]}\n{process.last_words()}", flush=True)
                 continue
             head = {"contender": contender.name, "candidate": candidate.name, "number": number}
             head |= {"setup": setup(contender, self.options.rps), "rps": self.options.rps, "atOnce": beside}
+            head |= {"nice": os.nice(0)}
             with _WRITING:
                 record(
                     "peers",
