@@ -17,6 +17,7 @@ from meshctl.adapters.kubernetes.kinds import (
     POD,
     SERVICE,
 )
+from meshctl.adapters.kubernetes.looking import Looker
 from meshctl.adapters.kubernetes.rendering import DeploymentRenderer
 from meshctl.adapters.kubernetes.workloads import KubernetesWorkloads
 from meshctl.core.errors import Conflict, Forbidden, InvalidInput, Unreachable, WorkloadError
@@ -213,6 +214,16 @@ def test_what_cannot_be_read_is_said_by_an_error(world, workloads, error):
     world.api.fail(error, kind=POD)
     with pytest.raises(type(error)):
         workloads.ready(OWN, "2.1.0")
+
+
+def test_a_look_that_counts_no_more_is_not_kept(world):
+    now = [0.0]
+    looker = Looker(world.api, valid_s=0.5, monotonic=lambda: now[0])
+    looker.look(own_release())
+    now[0] = 1.0
+    other = own_release()
+    looker.look(replace(other, spec=replace(other.spec, service="till")))
+    assert list(looker._looks) == [(NAMESPACE, "till")]
 
 
 def test_one_look_serves_a_whole_tick(world):

@@ -58,7 +58,8 @@ class Looker:
         if found is not None and found[1] == turn and now - found[0] < self._valid_s:
             return found[2]
         standing = self._take(release)
-        self._looks[key] = (now, turn, standing)
+        kept = {place: look for place, look in list(self._looks.items()) if now - look[0] < self._valid_s}
+        self._looks = kept | {key: (now, turn, standing)}  # whose look gets lost between threads looks again
         return standing
 
     def forget(self, namespace: str, service: str) -> None:
