@@ -289,7 +289,7 @@ def figures(stage: Stage, controller: Controller, seconds: float) -> dict[str, A
     if spy is not None:
         spy.wait()
     found, minutes = asked(stage, began), seconds / 60
-    compacted = [later for earlier, later in pairwise(levels) if later < earlier * 0.98]
+    compacted = [later for earlier, later in pairwise(levels) if later < earlier - 0.5]
     return {
         "movingSeconds": seconds,
         "movingCorePercent": round(used / seconds * 100, 1),
@@ -298,9 +298,10 @@ def figures(stage: Stage, controller: Controller, seconds: float) -> dict[str, A
         "etcdMBPerMinute": round(written(after, before) / 1e6 / minutes, 2),
         "etcdInUseMB": [round(each, 1) for each in (levels[0], max(levels), levels[-1])],
         "etcdAfterCompactionsMB": [round(each, 1) for each in compacted],
+        "looksPerS": round(found["reads"].get("get releaseruns", 0) / seconds, 1),
         "questionsPerS": round((stage.prometheus.asked - questions) / seconds, 1),
         "movingRequests": found,
-        "load": round(os.getloadavg()[0], 1),
+        "movingLoad": round(os.getloadavg()[0], 1),
     }
 
 
@@ -316,14 +317,18 @@ def report() -> str:
         "idleCorePercent": ("{idle} idle: processor over {idleSeconds:g} s", "% of a core"),
         "idleReads": ("{idle} idle: reads of the API server, watches and lease aside", ""),
         "idleWrites": ("{idle} idle: writes, lease aside", ""),
-        "movingCorePercent": ("{moving} of {idle} moving: processor over {movingSeconds:g} s", "% of a core"),
+        "movingCorePercent": (
+            "{moving} of {idle} moving: processor over {movingSeconds:g} s, {looks:.0f} looks a second",
+            "% of a core",
+        ),
         "etcdMBPerMinute": ("{moving} moving, records of {runKiB} KiB: written by etcd (its log)", "MB a minute"),
     }
-    body = [
-        (text.format(**row), f"{row[key]} {unit}", f"{BUDGETS[key]:g} {unit}", row["load"], row["time"])
-        for row in rows("releases")[-1:]
-        for key, (text, unit) in what.items()
-    ]
+    body = []
+    for row in rows("releases")[-1:]:
+        row["looks"] = row["movingRequests"]["reads"]["get releaseruns"] / row["movingSeconds"]
+        for key, (text, unit) in what.items():
+            load = row["movingLoad" if "moving" in text else "load"]
+            body.append((text.format(**row), f"{row[key]} {unit}", f"{BUDGETS[key]:g} {unit}", load, row["time"]))
     return table(("what", "measured", "budget", "load of the machine", "date"), body)
 
 

@@ -127,7 +127,8 @@ class Line:
         context = ssl.create_default_context(cafile=str(authority))
         self._line = http.client.HTTPSConnection(API_SERVICE, context=context, timeout=60)
 
-    def call(self, method: str, path: str, body: Object | None = None) -> Object:
+    def call(self, method: str, path: str, body: Object | None = None, *, refused: tuple[int, ...] = (409,)) -> Object:
+        """The answer, a ``Status`` where it was ``refused`` with one of these codes."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": kind}
         try:
@@ -138,7 +139,7 @@ class Line:
             self._line.request(method, path, json.dumps(body) if body is not None else None, headers)
             answer = self._line.getresponse()
         content = answer.read()
-        if answer.status >= 400 and answer.status != 409:
+        if answer.status >= 400 and answer.status not in refused:
             raise SystemExit(f"{method} {path}: {answer.status} {content.decode()[:500]}")
         found: Object = json.loads(content)
         return found
@@ -197,6 +198,7 @@ def behind(line: Line, namespace: str, name: str) -> None:
         line.create(ENDPOINT_SLICE, slice_, namespace)
 
 
+KINDS = (SERVICE, RELEASE, RELEASE_RUN, VIRTUAL_SERVICE, DESTINATION_RULE, DEPLOYMENT, POD, ENDPOINT_SLICE)
 Pattern = dict[str, Object]
 """Objects as the API server gives them, by the key under which etcd has them."""
 
@@ -265,6 +267,18 @@ def fill(pattern: Pattern, authority: Path, count: int) -> None:
     for number in range(min(NAMESPACES, count)):
         line.create(NAMESPACE, {"metadata": {"name": place(number)[0]}}, "")
     put(copies(pattern, range(count)))
+    for kind in KINDS:
+        _heard_of(line, kind)
+
+
+def _heard_of(line: Line, kind: Kind) -> None:
+    """Wait until the API server's own cache has everything that etcd has."""
+    namespace, _ = place(0)
+    found = line.call("GET", f"{kind.path(namespace)}?limit=1")
+    version, name = found["metadata"]["resourceVersion"], found["items"][0]["metadata"]["name"]
+    path = f"{kind.path(namespace, name)}?resourceVersion={version}"
+    while line.call("GET", path, refused=(504,))["kind"] == "Status":
+        time.sleep(1.0)
 
 
 def move(line: Line, number: int) -> None:
