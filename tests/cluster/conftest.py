@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,8 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         pytest.skip(f"no control plane here: {'; '.join(missing)}")
     cluster = Cluster()
     try:
-        cluster.start()
+        with _one_after_the_other():
+            cluster.start()
         pytestconfig.stash.setdefault(_TOLD, []).append(
             f"control plane: up in {cluster.started_in_s:.1f} s (load average before: {cluster.load_before:.1f})"
         )
@@ -36,6 +40,14 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         cluster.stop()
     assert cluster.network.name not in netns.existing(), "the network namespace is still there"
     assert not netns.processes_of(cluster.network.inode), "processes of the control plane are still there"
+
+
+@contextmanager
+def _one_after_the_other() -> Iterator[None]:
+    """Several processes of a run start their control planes in turn, so that each has the processors for itself."""
+    with (Path(tempfile.gettempdir()) / "meshctl-cluster.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

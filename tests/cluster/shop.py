@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from meshctl.demo.tally import LoadCounts, read
 from tests.cluster.api import Object
 from tests.cluster.cluster import EDGE, Cluster
-from tests.cluster.waiting import eventually
+from tests.cluster.waiting import eventually, patience
 
 PORT = 8000
 READY_WITHIN_S = 30.0
@@ -31,20 +32,31 @@ class Load:
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def counts(self) -> LoadCounts:
-        """What it has counted so far; `LoadCounts` tells what failed by the mesh and what by the workload."""
-        return read(self._out) or LoadCounts()
+        """What it has counted up to this moment; `LoadCounts` tells failures by the mesh from those by the workload."""
+        now = time.monotonic()
+
+        def up_to_now() -> LoadCounts | None:
+            ended = self._process.poll() is not None
+            last = self._last()
+            return last if ended or last.monotonic >= now else None
+
+        return eventually(up_to_now, 20, "the load generator tells its counts") or LoadCounts()
 
     def wait_for(self, requests: int, within_s: float = 60.0) -> LoadCounts:
         """Wait until so many more requests have been answered."""
         wanted = self.counts().requests + requests
-        eventually(lambda: self.counts().requests >= wanted, within_s, f"{requests} more requests are answered")
-        return self.counts()
+        eventually(lambda: self._last().requests >= wanted, within_s, f"{requests} more requests are answered")
+        return self._last()
+
+    def _last(self) -> LoadCounts:
+        """Its last words, which may be a moment old."""
+        return read(self._out) or LoadCounts()
 
     def stop(self) -> LoadCounts:
         """Send nothing more, wait for what is on its way, and tell the end."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
+            self._process.wait(20 * patience())
         return self.counts()
 
 
