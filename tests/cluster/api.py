@@ -67,6 +67,8 @@ class Api:
             for one in listing["resources"]:
                 if "/" not in one["name"]:
                     self._places[api_version, one["kind"]] = (one["name"], one["namespaced"])
+        if (api_version, kind) not in self._places:
+            raise Refused(404, f"there is no {kind} in {api_version}")
         return self._places[api_version, kind]
 
     def _path_of(self, manifest: Mapping[str, Any], namespace: str, *, named: bool = True) -> str:

@@ -58,7 +58,7 @@ class Cluster:
         for manifest in (_edge(), _no_secrets(), envoy_filter()):
             # A definition is listed a moment before its kind can be found.
             put = partial(self.api.apply, manifest)
-            eventually(put, 20, f"{manifest['kind']} is there", despite=(KeyError, Refused))
+            eventually(put, 20, f"{manifest['kind']} is there", despite=(Refused,))
         self.gateway.start()
         self.sidecar.start()
         self.plane.ready()
