@@ -107,7 +107,8 @@ class Heard(threading.Thread):
         self.times: dict[str, float] = {}
 
     def run(self) -> None:
-        with self._client.stream("GET", self._path, params={"watch": "true"}) as answer:
+        watch = self._client.stream("GET", self._path, params={"watch": "true"})
+        with contextlib.suppress(httpx.HTTPError), watch as answer:
             for line in answer.iter_lines():
                 for key in json.loads(line)["object"]["metadata"].get("annotations", {}):
                     if key.startswith("requests.meshctl.dev/"):
