@@ -22,7 +22,7 @@ from tests.cluster.waiting import eventually
 
 EDGE = f"{SYSTEM}/edge"
 """The Gateway that a VirtualService names to be reached from outside."""
-SCRAPE_S = float(os.environ.get("MESHCTL_CLUSTER_SCRAPE_S", "2"))
+SCRAPE_S = float(os.environ.get("MESHCTL_CLUSTER_SCRAPE_S", "1"))
 
 
 class Cluster:

@@ -78,10 +78,20 @@ def reader(namespace: Shop, background: Background) -> Iterator[Reader]:
         load.wait_for(50)
     found.read()
     found.until(lambda: len(found.blocks) >= 3, "both versions are scraped")
+    wanted = load.counts().requests
+    eventually(lambda: scraped(namespace) == (wanted, wanted), PATIENCE_S, "the last durations are scraped too")
     found.from_now()
     assert found.totals() == {OLD: (0, 0), NEW: (0, 0)}
     yield found
     transport.close()
+
+
+def scraped(namespace: Shop) -> tuple[float, float]:
+    """Requests and durations that Prometheus has; Envoy shows the latter later."""
+    ask = namespace.cluster.prometheus.value
+    names = ("istio_requests_total", "istio_request_duration_milliseconds_count")
+    requests, durations = (ask(f'sum({name}{{destination_service="{namespace.host}"}})') for name in names)
+    return requests, durations
 
 
 def test_every_request_of_the_clients_is_counted_for_the_version_that_answered(namespace: Shop, reader: Reader):
@@ -119,7 +129,10 @@ def test_requests_that_found_no_pod_count_as_failures_of_the_version_they_were_m
     counts = load.counts()
     assert counts.failed_by_mesh > 0
     wanted = counts.failed
-    reader.until(lambda: sum(bad for _, bad in reader.totals().values()) >= wanted, f"{wanted} failures are counted")
+    reader.until(
+        lambda: sum(bad for _, bad in reader.totals().values()) >= wanted,
+        f"{wanted} failures are counted: {counts.causes}",
+    )
     assert reader.totals()[OLD][1] == counts.version(OLD).failed
     assert any("reach no endpoint" in problem for problem in reader.problems)
 

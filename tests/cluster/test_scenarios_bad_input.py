@@ -120,6 +120,7 @@ def test_the_account_of_a_namespaced_installation_cannot_touch_the_next_namespac
         with pytest.raises(Refused) as refusal:
             act()
         assert refusal.value.status == 403
+    api.close()
     for words in (["tick", "-A"], ["tick", "-n", namespace.namespace]):
         code, said = meshctl(world, *words)
         assert code == 15, said
