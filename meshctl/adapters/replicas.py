@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshctl.adapters.envoy.files import last_lines
-from meshctl.adapters.envoy.ports import LOOPBACK, free_port
+from meshctl.adapters.envoy.ports import LOOPBACK, REPLICA_PORTS, free_port
 from meshctl.adapters.supervision import Process, ProcessTable, alive, exit_status, send
 from meshctl.core.errors import MeshctlError
 from meshctl.core.model import WorkloadVersion
@@ -77,7 +77,7 @@ class Replica:
     def start(self, spec: WorkloadVersion, now: datetime | None, taken: frozenset[int]) -> None:
         """Start it on its port, or on another one where that is gone.  A failure is a message and a later try."""
         try:
-            self.port = free_port(self.port, taken=taken)
+            self.port = free_port(REPLICA_PORTS, self.port, taken=taken)
             place = {"HOST": LOOPBACK, "PORT": str(self.port), "VERSION": self.version, "REPLICA": str(self.number)}
             notes: dict[str, str | int] = {
                 "service": self.service,

@@ -15,7 +15,7 @@ import pytest
 
 from meshctl.adapters.envoy.binary import find_envoy
 from meshctl.adapters.envoy.bootstrap import most_connections
-from meshctl.adapters.envoy.ports import can_listen, free_port
+from meshctl.adapters.envoy.ports import REPLICA_PORTS, SERVICE_PORTS, can_listen, free_port
 from meshctl.adapters.envoy.server import EnvoyServer
 from meshctl.adapters.supervision import ProcessTable, alive
 from meshctl.core.errors import InvalidInput, Unreachable, WorkloadError
@@ -79,6 +79,15 @@ def test_an_envoy_that_ends_without_a_word_is_said_to_have_said_nothing(tmp_path
     with pytest.raises(WorkloadError, match=r"ended with status 3 and wrote nothing\n") as caught:
         EnvoyServer(tmp_path / "m", [SHOP], binary=program).start()
     assert "last words" not in str(caught.value)
+
+
+def test_no_replica_takes_the_port_that_a_service_was_promised_and_does_not_listen_on_yet(tmp_path: Path):
+    server = EnvoyServer(tmp_path / "m", [workload({OLD: version()}, "127.0.0.1:0")])
+    promised = int(server.listen("shop").rpartition(":")[2])
+    assert promised in SERVICE_PORTS
+    others = frozenset(REPLICA_PORTS) - {REPLICA_PORTS[7]}
+    assert free_port(REPLICA_PORTS, promised, taken=others | {promised}) == REPLICA_PORTS[7]
+    assert promised not in REPLICA_PORTS
 
 
 def test_a_port_in_use_is_named_before_envoy_is_started(tmp_path: Path):
@@ -190,7 +199,7 @@ def test_a_workload_that_moves_to_another_port_is_followed(make: Callable[..., W
     world.start()
     world.have_ready(OLD)
     world.apply({OLD: 1000})
-    port = free_port()
+    port = free_port(SERVICE_PORTS)
     world.server.wish([workload({OLD: version(), NEW: version()}, f"127.0.0.1:{port}")])
     world.until(lambda: not can_listen(port))
     assert world.server.listen("shop") == f"127.0.0.1:{port}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from meshctl.adapters.envoy.ports import free_port
+from meshctl.adapters.envoy.ports import SERVICE_PORTS, free_port
 from meshctl.adapters.manifests import load_manifests
 from tests.demo.doubles import PATIENCE_S, connection, get, wait_until
 
@@ -24,7 +24,7 @@ def objects(*names):
 
 @contextmanager
 def shop(**environment):
-    port = free_port()
+    port = free_port(SERVICE_PORTS)
     own = {"HOST": "127.0.0.1", "PORT": str(port), "VERSION": "2.0.0", "REPLICA": "0"}
     process = subprocess.Popen([sys.executable, EXAMPLE / "shop.py"], env={**os.environ, **own, **environment})
 

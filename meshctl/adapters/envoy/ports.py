@@ -8,8 +8,9 @@ import socket
 from meshctl.core.errors import WorkloadError
 
 LOOPBACK = "127.0.0.1"
-_FIRST, _LAST = 20_000, 31_999
-"""Below the range the kernel hands out to outgoing connections, so that none of those sits on a port of ours."""
+REPLICA_PORTS, SERVICE_PORTS = range(20_000, 26_000), range(26_000, 32_000)
+"""Below the range the kernel hands out to outgoing connections, so that none of those sits on a port of ours.  The port
+of a service is chosen before its routes are there and Envoy listens: no replica may take it meanwhile."""
 
 
 def can_listen(port: int, host: str = LOOPBACK) -> bool:
@@ -25,14 +26,18 @@ def can_listen(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def free_port(remembered: int | None = None, host: str = LOOPBACK, *, taken: frozenset[int] = frozenset()) -> int:
-    """``remembered`` if it can be had, else one that is free and not ``taken``.  Raises `WorkloadError`."""
+def free_port(
+    among: range, remembered: int | None = None, host: str = LOOPBACK, *, taken: frozenset[int] = frozenset()
+) -> int:
+    """``remembered`` if it can be had, else one ``among`` these that is free and not ``taken``.  Raises
+    `WorkloadError`."""
     if remembered and remembered not in taken and can_listen(remembered, host):
         return remembered
-    span = _LAST - _FIRST + 1
-    start = secrets.randbelow(span)
-    for step in range(span):
-        port = _FIRST + (start + step) % span
+    start = secrets.randbelow(len(among))
+    for step in range(len(among)):
+        port = among[(start + step) % len(among)]
         if port not in taken and can_listen(port, host):
             return port
-    raise WorkloadError(f"looked for a free port on {host} from {_FIRST} to {_LAST}: none", hint="End what holds them.")
+    raise WorkloadError(
+        f"looked for a free port on {host} from {among[0]} to {among[-1]}: none", hint="End what holds them."
+    )

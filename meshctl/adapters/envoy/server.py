@@ -15,7 +15,7 @@ from meshctl.adapters.envoy.files import last_lines, read_object, wait_until, wr
 from meshctl.adapters.envoy.layout import Layout
 from meshctl.adapters.envoy.live import read_routes
 from meshctl.adapters.envoy.pools import Pools
-from meshctl.adapters.envoy.ports import can_listen, free_port
+from meshctl.adapters.envoy.ports import SERVICE_PORTS, can_listen, free_port
 from meshctl.adapters.supervision import Process, ProcessTable, alive, command_digest, end, exit_status, running_for_s
 from meshctl.core.errors import InvalidInput, MeshctlError, StoreError, WorkloadError
 from meshctl.core.model import Workload
@@ -141,7 +141,7 @@ class EnvoyServer:
             taken = frozenset(int(str(entry).rpartition(":")[2]) for entry in known.values())
             told = self._told().get(service, "")
             kept = told.startswith(f"{host}:")
-            known[service] = told if kept else f"{host}:{free_port(host=host, taken=taken)}"
+            known[service] = told if kept else f"{host}:{free_port(SERVICE_PORTS, host=host, taken=taken)}"
             write_json(self.layout.endpoints_of_users, known)
         return str(known[service])
 
