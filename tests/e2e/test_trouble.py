@@ -97,13 +97,14 @@ def test_a_candidate_that_fails_is_taken_back_by_the_judge_and_its_version_is_no
     assert "Regression" in mesh.ask("wait", "shop", "--timeout", "30s", code=10)
     assert mesh.live_weight(NEW) == 0
     assert "worse than" in mesh.ask("describe", "shop")
+    counts = mesh.users.go()
+    assert counts.failed_by_mesh == counts.failed_by_workload == 0
     mesh.controller().send_signal(signal.SIGINT)
     assert mesh.controller().wait(20) == 0
     mesh.up()
     mesh.url()
     assert mesh.status["rejected"] == [NEW]
     assert mesh.run_of_store().name == "shop-2"
-    assert mesh.users.go().failed_by_workload == 0
 
 
 def test_an_envoy_that_dies_is_started_again_on_the_same_port_with_the_same_weights(make_mesh):

@@ -227,6 +227,7 @@ class Mesh:
     def begin(self, *words: str, rps: float = 100.0) -> None:
         """Up with the first version promoted, and users on it."""
         self.up("-f", str(self.files), *words)
+        until(lambda: f"{OLD} is ready and the first version" in self.log, 30, "the first version")
         self.users = Users(self.folder, self.url(), rps)
 
     # -------------------------------------------------------------------------------- what is
