@@ -20,8 +20,8 @@ demo: $(READY) ## A good release to 100 %, then a bad one that is stopped, on re
 	$(BIN)/meshctl demo
 
 test: $(READY) ## Every test, the real Envoy included
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not cluster"
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "e2e and not long and not cluster"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not e2e and not cluster"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "e2e and not long and not cluster"
 	@$(BIN)/python -m tests.cluster.needs
 
 cluster: $(READY) ## Build etcd, the API server, the controller manager, istiod and their tools into a cache (Go, root)
@@ -30,7 +30,7 @@ cluster: $(READY) ## Build etcd, the API server, the controller manager, istiod 
 test-cluster: cluster ## The tests on a real Kubernetes and Istio control plane, as processes of this machine
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m cluster tests/cluster
 
-test-durability: $(READY) ## kill -9 of the controller at every single effect of a release and of an abort (about 20 minutes)
+test-durability: $(READY) ## kill -9 of the controller at every single effect, and in the demo (about 15 minutes)
 	$(BIN)/python -m pytest -m "long and not cluster"
 
 sim: $(READY) ## Random worlds against the safety rules: SEEDS=1000000 for a night, SEED=1234 plays one and shrinks it; STORE=kubernetes

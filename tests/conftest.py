@@ -26,3 +26,8 @@ def pytest_sessionfinish(session, exitstatus):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and os.environ.get("MESHCTL_TESTS_MUST_RUN") and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: at the end no worker is left alone with one of them."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)

@@ -14,7 +14,7 @@ from meshctl.wiring import EmbeddedPlace
 from tests.e2e.test_demo_contract import LONGEST_S, demo
 from tests.e2e.world import processes_of, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 RPS = "300"
 
