@@ -40,10 +40,14 @@ class Reader:
         return reading
 
     def from_now(self) -> None:
-        """Count from now on: the proxies have been scraped after this moment."""
+        """Count from now on: the proxies have been scraped after this moment, and durations count as well."""
         self.read(counts=False)
         self.blocks.clear()
-        self.until(lambda: self.blocks, "a block begins after this moment")
+        lag_s = self.metrics.settings.histogram_lag_s + 2 * SCRAPE_S
+        self.until(
+            lambda: self.blocks and (self.blocks[-1].end - self.blocks[0].start).total_seconds() > lag_s,
+            "requests and durations count after this moment",
+        )
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Requests and failures by version."""
