@@ -310,7 +310,7 @@ def written(after: dict[str, float], before: dict[str, float]) -> float:
 
 
 def report() -> str:
-    """The newest measurements beside their budgets."""
+    """Each figure of the newest run that has it, beside its budget."""
     what = {
         "syncS": ("{idle} idle: first sync ({syncProcessorS} s of processor)", "s"),
         "idleMiB": ("{idle} idle: resident memory", "MiB"),
@@ -324,9 +324,10 @@ def report() -> str:
         "etcdMBPerMinute": ("{moving} moving, records of {runKiB} KiB: written by etcd (its log)", "MB a minute"),
     }
     body = []
-    for row in rows("releases")[-1:]:
-        row["looks"] = row["movingRequests"]["reads"]["get releaseruns"] / row["movingSeconds"]
-        for key, (text, unit) in what.items():
+    for key, (text, unit) in what.items():
+        for row in [each for each in rows("releases") if key in each][-1:]:
+            if "movingRequests" in row:
+                row["looks"] = row["movingRequests"]["reads"]["get releaseruns"] / row["movingSeconds"]
             load = row["movingLoad" if "moving" in text else "load"]
             body.append((text.format(**row), f"{row[key]} {unit}", f"{BUDGETS[key]:g} {unit}", load, row["time"]))
     return table(("what", "measured", "budget", "load of the machine", "date"), body)
